@@ -1,0 +1,1 @@
+"""The way of the data: from logs to a pushed model (TFX)."""
