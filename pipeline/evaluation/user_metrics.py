@@ -1,0 +1,178 @@
+"""From what was kept of the slates to metrics per user, their means and intervals: numpy only.
+
+Per user, for each ranker:
+
+* `pair_accuracy`: share of the user's pairs (a Satisfied, a Dissatisfied candidate, of any of their evaluated
+  requests) in which the Satisfied one scores higher. The primary metric.
+* `satisfied_auc`: share of the pairs (a Satisfied candidate, another exposed candidate of the same request, not
+  answered Satisfied) in which the Satisfied one scores higher. It says less, as the other may have satisfied just
+  as well, but it has more pairs.
+* `hr@k`, `ndcg@k`, `mrr`: the paper's metrics. The list of a user is the union of the candidates of their
+  requests with at least one answer; relevant = answered Satisfied. Candidates nobody asked about count as
+  irrelevant, which rewards guessing whom was asked: not to be read alone.
+* `behaviour_ndcg@k`: NDCG of behaviour levels (gain 2^level − 1) among the exposed candidates of a request, averaged
+  over the user's requests with any positive behaviour. The guardrail. `behaviour_auc`: in-request pairs of
+  different levels.
+* `true_ndcg@5`, `true_top4`: in simulations only: NDCG of the true satisfaction among a request's candidates, and
+  mean true satisfaction of the first four, averaged over the user's requests.
+
+Users in whom a metric is not defined are left out of its mean; `n_users` counts the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation import ranking_metrics as metrics
+from pipeline.evaluation.bootstrap import bootstrap_means
+from pipeline.evaluation.slates import BEHAVIOUR_CUTOFFS, BY_RANKER, SHARED, Kept
+from pipeline.slate_schema import ANSWER_DISSATISFIED, ANSWER_SATISFIED, ANSWER_UNCERTAIN
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MODEL = "model"
+BASELINES = ("popularity", "random")
+# Ranks by the true satisfaction: what a perfect model would get. In simulations only.
+ORACLE = "oracle"
+
+HIT_CUTOFFS = (1, 5, 10)
+NDCG_CUTOFFS = (5, 10, 20)
+LIST_METRICS = (
+    *(f"hr@{k}" for k in HIT_CUTOFFS),
+    *(f"ndcg@{k}" for k in NDCG_CUTOFFS),
+    "mrr",
+)
+PAIR_METRICS = ("pair_accuracy", "satisfied_auc", "behaviour_auc")
+BEHAVIOUR_NDCG = tuple(f"behaviour_ndcg@{k}" for k in BEHAVIOUR_CUTOFFS)
+TRUE_METRICS = ("true_ndcg@5", "true_top4")
+
+
+def ranker_names(*, simulated: bool) -> tuple[str, ...]:
+    """The rankers of an evaluation, in the order of `Slates.scores`."""
+    return (MODEL, *BASELINES, ORACLE) if simulated else (MODEL, *BASELINES)
+
+
+def metric_names(*, simulated: bool) -> tuple[str, ...]:
+    """The metrics that each ranker gets."""
+    names = (*PAIR_METRICS[:2], *LIST_METRICS, *BEHAVIOUR_NDCG, PAIR_METRICS[2])
+    return (*names, *TRUE_METRICS) if simulated else names
+
+
+def over(baseline: str) -> str:
+    """The name under which the model's differences to a baseline ranker are reported."""
+    return f"{MODEL}_over_{baseline}"
+
+
+def evaluate(kept: Kept, *, simulated: bool, seed: int) -> dict[str, float]:
+    """Step 2 of the evaluation.
+
+    Args:
+        kept: All slates of a slice, in any order, of the rankers `ranker_names`.
+        simulated: Whether the true satisfaction is known.
+        seed: Of the bootstrap.
+
+    Returns:
+        `<ranker>/<metric>`, with `/low`, `/high` (95 %), `/n_users` and for pair metrics `/n_pairs`;
+        `model_over_<baseline>/<metric>` with `/low` and `/high`, paired by user; `<ranker>/tied_candidates`, the
+        share of listed candidates that tie with another of the same user; and counts `data/…`. A metric that
+        no user has is NaN, as is an interval from fewer than two users.
+    """
+    kept = _sorted(kept)
+    users, user = np.unique(kept.user, return_inverse=True)
+    n_users = len(users)
+    listed_user = np.searchsorted(users, kept.list_user)
+    rankers, names = ranker_names(simulated=simulated), metric_names(simulated=simulated)
+    shared = {name: kept.shared[:, column] for column, name in enumerate(SHARED)}
+    satisfied = kept.list_answer == ANSWER_SATISFIED
+    dissatisfied = kept.list_answer == ANSWER_DISSATISFIED
+
+    result: dict[str, float] = {}
+    pairs: dict[str, float] = {}
+    tables = []
+    for index, ranker in enumerate(rankers):
+        scores = kept.list_scores[index]
+        per_slate = {
+            name: kept.by_ranker[index, :, column] for column, name in enumerate(BY_RANKER)
+        }
+        values = _list_metrics(listed_user, n_users, scores, kept.list_tie_break, satisfied)
+        right, count = metrics.ordered_pairs(listed_user, n_users, scores, satisfied, dissatisfied)
+        values["pair_accuracy"], pairs["pair_accuracy"] = metrics.share(right, count), count.sum()
+        for name, prefix in (("satisfied_auc", "satisfied"), ("behaviour_auc", "behaviour")):
+            right = np.bincount(user, weights=per_slate[f"{prefix}_right"], minlength=n_users)
+            count = np.bincount(user, weights=shared[f"{prefix}_pairs"], minlength=n_users)
+            values[name], pairs[name] = metrics.share(right, count), count.sum()
+        for name in (*BEHAVIOUR_NDCG, *(TRUE_METRICS if simulated else ())):
+            values[name] = _mean_by_user(user, n_users, per_slate[name])
+        tables.append(np.stack([values[name] for name in names], axis=1))
+        tied = metrics.tied_rows(listed_user, n_users, scores).sum()
+        result[f"{ranker}/tied_candidates"] = float(tied / max(len(scores), 1))
+
+    means = bootstrap_means(np.concatenate(tables, axis=1), seed=seed)
+    for index, ranker in enumerate(rankers):
+        for offset, name in enumerate(names):
+            column = index * len(names) + offset
+            result[f"{ranker}/{name}"] = float(means.mean[column])
+            result[f"{ranker}/{name}/low"], result[f"{ranker}/{name}/high"] = means.interval(column)
+            result[f"{ranker}/{name}/n_users"] = float(means.n_users[column])
+            if name in pairs:
+                result[f"{ranker}/{name}/n_pairs"] = float(pairs[name])
+            if ranker in BASELINES:
+                key = f"{over(ranker)}/{name}"
+                result[key] = float(means.mean[offset] - means.mean[column])
+                result[f"{key}/low"], result[f"{key}/high"] = means.interval(offset, minus=column)
+
+    listed_users = len(np.unique(listed_user))
+    result |= {
+        "data/users": float(n_users),
+        "data/requests": float(len(kept.user)),
+        "data/candidates": float(shared["candidates"].sum()),
+        "data/answered_requests": float((shared["answers"] > 0).sum()),
+        "data/answered_users": float(listed_users),
+        "data/users_without_satisfied": float(
+            listed_users - len(np.unique(listed_user[satisfied]))
+        ),
+        "data/satisfied": float(satisfied.sum()),
+        "data/dissatisfied": float(dissatisfied.sum()),
+        "data/uncertain": float((kept.list_answer == ANSWER_UNCERTAIN).sum()),
+    }
+    return result
+
+
+def _sorted(kept: Kept) -> Kept:
+    slates = np.lexsort((kept.request, kept.user))
+    # Stable: the candidates of a request keep their order.
+    rows = np.lexsort((kept.list_request, kept.list_user))
+    return dataclasses.replace(
+        kept,
+        user=kept.user[slates],
+        request=kept.request[slates],
+        shared=kept.shared[slates],
+        by_ranker=kept.by_ranker[:, slates],
+        list_user=kept.list_user[rows],
+        list_request=kept.list_request[rows],
+        list_tie_break=kept.list_tie_break[rows],
+        list_answer=kept.list_answer[rows],
+        list_scores=kept.list_scores[:, rows],
+    )
+
+
+def _list_metrics(
+    user: Ints, n_users: int, scores: Floats, tie_break: Floats, satisfied: NDArray[np.bool_]
+) -> dict[str, Floats]:
+    place = metrics.positions(user, n_users, scores, tie_break)
+    values = {f"hr@{k}": metrics.hit_rate(user, n_users, place, satisfied, k) for k in HIT_CUTOFFS}
+    gain = satisfied.astype(np.float64)
+    values |= {f"ndcg@{k}": metrics.ndcg(user, n_users, place, gain, k) for k in NDCG_CUTOFFS}
+    values["mrr"] = metrics.reciprocal_rank(user, n_users, place, satisfied)
+    return values
+
+
+def _mean_by_user(user: Ints, n_users: int, value: Floats) -> Floats:
+    defined = ~np.isnan(value)
+    count = np.bincount(user[defined], minlength=n_users)
+    total = np.bincount(user[defined], weights=value[defined], minlength=n_users)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
