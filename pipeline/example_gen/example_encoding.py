@@ -1,0 +1,152 @@
+"""Arrow columns to serialized `tf.Example`s, always the same bytes for the same values.
+
+A `tf.Example` is a protobuf map, and the encoders at hand write a map in an order that changes
+from one process to the next. Files that can be compared byte by byte need one order, so the few
+wire-format rules involved are written out here: features sorted by name, a column at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+# Protobuf: a length-delimited field's tag is `number << 3 | 2`.
+_FIELD_1, _FIELD_2, _FIELD_3 = b"\x0a", b"\x12", b"\x1a"
+# `Feature` is a oneof of bytes_list = 1, float_list = 2, int64_list = 3.
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = _FIELD_1, _FIELD_2, _FIELD_3
+_NOTHING = pa.scalar(b"", pa.large_binary())
+
+
+def encode_examples(slates: pa.RecordBatch) -> pa.LargeBinaryArray:
+    """Serializes each row as a `tf.Example`.
+
+    Args:
+        slates: columns without nulls, each either scalar (one value a row) or a large list.
+            Values are strings or binary (`bytes_list`), floats (`float_list`, as float32) or
+            integers (`int64_list`).
+
+    Returns:
+        One serialized `tf.Example` a row. Features are in the order of their names.
+
+    Raises:
+        TypeError: a column of another type.
+    """
+    parts: list[pa.Array] = []
+    for name in sorted(slates.schema.names, key=str.encode):
+        parts.extend(_map_entry(name, slates.column(name)))
+    features = pc.binary_join_element_wise(*parts, _NOTHING)
+    return pc.binary_join_element_wise(_heads(_lengths(features), _delimited), features, _NOTHING)
+
+
+def _map_entry(name: str, column: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """One feature's map entry in each row, in two pieces: what precedes the values, the values."""
+    if isinstance(column, pa.LargeListArray):
+        offsets, values = np.asarray(column.offsets), column.flatten()
+        offsets = offsets - offsets[0]
+    else:
+        offsets, values = np.arange(len(column) + 1), column
+    kind, ends, payload = _payload(name, values)
+    row_offsets = ends[offsets]
+    pieces = _large_binary(row_offsets, payload)
+    key = _delimited(len(name.encode())) + name.encode()
+
+    def head(size: int) -> bytes:
+        # Numbers are packed: one field that holds them all. Strings are fields of their own,
+        # already in `size`.
+        packed = b"" if kind == _BYTES_LIST else _delimited(size)
+        feature = kind + _varint(len(packed) + size) + packed
+        value = _FIELD_2 + _varint(len(feature) + size) + feature
+        return _delimited(len(key) + len(value) + size) + key + value
+
+    return _heads(np.diff(row_offsets), head), pieces
+
+
+def _payload(name: str, values: pa.Array) -> tuple[bytes, NDArray[np.int64], pa.Buffer]:
+    """All values of a column in wire format: the list's kind, `ends[i]` = where value i begins,
+    and the bytes."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values, kind = values.dictionary_decode(), kind.value_type
+    if pa.types.is_floating(kind):
+        floats = np.ascontiguousarray(values.to_numpy(zero_copy_only=False), dtype="<f4")
+        return _FLOAT_LIST, np.arange(len(floats) + 1) * 4, pa.py_buffer(floats)
+    if pa.types.is_integer(kind):
+        sizes, encoded = _varints(values.to_numpy().astype(np.int64, copy=False))
+        return _INT64_LIST, _ends(sizes), pa.py_buffer(encoded)
+    if _is_text(kind):
+        strings = values.cast(pa.large_binary())
+        fields = pc.binary_join_element_wise(
+            _heads(_lengths(strings), _delimited), strings, _NOTHING
+        )
+        return _BYTES_LIST, _offsets(fields), fields.buffers()[2]
+    raise TypeError(f"column '{name}' has type {kind}; expected strings, floats or integers")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+
+
+def _varints(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Base-128 varints: each value's size and all their bytes."""
+    left = values.view(np.uint64)
+    sizes = np.ones(len(left), np.int64)
+    longer = np.flatnonzero(left > 127)
+    if not len(longer):
+        return sizes, left.astype(np.uint8)
+    for groups in range(1, 10):
+        sizes[longer] += (left[longer] >> np.uint64(7 * groups)) > 0
+    starts = _ends(sizes)[:-1]
+    encoded = np.empty(int(sizes.sum()), np.uint8)
+    encoded[starts] = left.astype(np.uint8)
+    rest = longer
+    for group in range(1, 10):
+        encoded[starts[rest] + group - 1] |= np.uint8(128)
+        encoded[starts[rest] + group] = (left[rest] >> np.uint64(7 * group)) & np.uint64(127)
+        rest = rest[sizes[rest] > group + 1]
+    return sizes, encoded
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])
+
+
+def _delimited(size: int) -> bytes:
+    return _FIELD_1 + _varint(size)
+
+
+def _heads(sizes: NDArray[np.int64], head: Callable[[int], bytes]) -> pa.LargeBinaryArray:
+    """`head(size)` of each size, computed once for each different one."""
+    different, which = np.unique(sizes, return_inverse=True)
+    made = pa.array([head(int(size)) for size in different], pa.large_binary())
+    return made.take(pa.array(which))
+
+
+def _lengths(strings: pa.LargeBinaryArray) -> NDArray[np.int64]:
+    return np.diff(_offsets(strings))
+
+
+def _offsets(strings: pa.LargeBinaryArray) -> NDArray[np.int64]:
+    raw = np.frombuffer(strings.buffers()[1], np.int64)
+    return raw[strings.offset : strings.offset + len(strings) + 1]
+
+
+def _ends(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+
+
+def _large_binary(offsets: NDArray[np.int64], payload: pa.Buffer) -> pa.LargeBinaryArray:
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets, np.int64)), payload]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
