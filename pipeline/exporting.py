@@ -1,0 +1,124 @@
+"""The SavedModel that is served: raw slates in, ŷ out, with the Transform graph inside.
+
+Signatures:
+
+* `serving_default`: named raw tensors, request and user features `[batch]`, candidate features
+  `[batch, N]` with any N up to `slate.max_candidates`; a candidate whose `item_id` is `""` is
+  padding. Returns `score` `[batch, N]`.
+* `serving_examples`: serialized slate examples `examples` `[batch]`. Returns `score` `[batch,
+  slate.max_candidates]`.
+* `transform_features`: serialized slate examples `[batch]`. Returns the transformed features.
+
+Only ŷ is served: the graph is that of `easq_keras.export.scoring_model`, without the alignment
+tower. Padding scores the lowest float32, so that it sorts behind every candidate and still prints
+as a JSON number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_transform.tf_metadata import schema_utils
+
+from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.slate_schema import slate_schema
+from pipeline.transform import MASK
+
+SCORE = "score"
+EXAMPLES = "examples"
+
+
+def raw_feature_spec(config: DatasetConfig, *, labels: bool) -> dict[str, Any]:
+    """How to parse serialized slate examples; without labels this is all that a serving request
+    holds.
+    """
+    return schema_utils.schema_as_feature_spec(slate_schema(config, labels=labels)).feature_spec
+
+
+class ServedRanker(tf.Module):
+    """Holds everything that the SavedModel needs; its functions are the signatures."""
+
+    def __init__(
+        self,
+        scoring_model: keras.Model,
+        transform_output: tft.TFTransformOutput,
+        config: DatasetConfig,
+    ) -> None:
+        super().__init__(name="served_ranker")
+        self._scoring_model = scoring_model
+        self._transform_layer = transform_output.transform_features_layer()
+        self._width = config.slate.max_candidates
+        # Tuples, because tf.Module wraps a dict attribute and then cannot be saved.
+        self._request_features = tuple(
+            (name, spec) for name, spec in sorted(raw_feature_spec(config, labels=False).items())
+        )
+
+    def signatures(self) -> dict[str, Any]:
+        """Traces the three signatures."""
+        inputs = {}
+        for name, spec in self._request_features:
+            shape = [None, None] if isinstance(spec, tf.io.RaggedFeature) else [None]
+            inputs[name] = tf.TensorSpec(shape, spec.dtype, name=name)
+        examples = tf.TensorSpec([None], tf.string, name=EXAMPLES)
+        return {
+            "serving_default": self.rank_raw.get_concrete_function(**inputs),
+            "serving_examples": self.rank_examples.get_concrete_function(examples),
+            "transform_features": self.transform_examples.get_concrete_function(examples),
+        }
+
+    @tf.function(autograph=False)
+    def rank_raw(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores named raw tensors; see `serving_default` above."""
+        item_id = inputs["item_id"]
+        columns = tf.shape(item_id)[1]
+        fits = tf.debugging.assert_less_equal(
+            columns,
+            self._width,
+            message=f"item_id: more candidates than the model's slate width {self._width}",
+        )
+        with tf.control_dependencies([fits]):
+            # Padding may stand only behind the candidates of its row, as in a ragged list.
+            lengths = tf.reduce_sum(tf.cast(item_id != "", tf.int64), axis=1)
+        raw = {}
+        for name, spec in self._request_features:
+            ragged = isinstance(spec, tf.io.RaggedFeature)
+            raw[name] = (
+                tf.RaggedTensor.from_tensor(inputs[name], lengths) if ragged else inputs[name]
+            )
+        return {SCORE: self._score(raw)[:, :columns]}
+
+    @tf.function(autograph=False)
+    def rank_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores serialized slate examples; see `serving_examples` above."""
+        return {SCORE: self._score(self._parse(examples))}
+
+    @tf.function(autograph=False)
+    def transform_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the transformed features of serialized slate examples."""
+        return self._transform(self._parse(examples))
+
+    def _parse(self, examples: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+        return tf.io.parse_example(examples, dict(self._request_features))
+
+    def _transform(self, raw: dict[str, tf.Tensor | tf.RaggedTensor]) -> dict[str, tf.Tensor]:
+        # Labels are not in a request: the layer leaves out what cannot be computed.
+        return self._transform_layer(raw)
+
+    def _score(self, raw: dict[str, tf.Tensor | tf.RaggedTensor]) -> tf.Tensor:
+        features = self._transform(raw)
+        score = tf.cast(self._scoring_model(features, training=False), tf.float32)
+        return tf.where(features[MASK] > 0, score, tf.fill(tf.shape(score), tf.float32.min))
+
+
+def export_ranker(
+    scoring_model: keras.Model,
+    transform_output: tft.TFTransformOutput,
+    config: DatasetConfig,
+    directory: str,
+) -> None:
+    """Writes the SavedModel to `directory`."""
+    module = ServedRanker(scoring_model, transform_output, config)
+    tf.saved_model.save(module, directory, signatures=module.signatures())
