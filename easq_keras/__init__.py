@@ -1,0 +1,5 @@
+"""EASQ as a Keras library: layers, losses, metrics and models for ranking by satisfaction."""
+
+from easq_keras import layers, losses
+
+__all__ = ["layers", "losses"]
