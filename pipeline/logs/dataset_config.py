@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pipeline.logs.checked import ConfigError, build, read_yaml, require, suggest
 from pipeline.logs.columns import ImpressionColumns, QuestionnaireColumns, Tables
-from pipeline.logs.feature_config import FeatureConfig, TableName
+from pipeline.logs.feature_config import FeatureConfig
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class DatasetConfig:
         """One line, the same text for the same config."""
         return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
 
-    def features_of(self, table: TableName) -> tuple[FeatureConfig, ...]:
+    def features_of(self, table: str) -> tuple[FeatureConfig, ...]:
         """The features read from one table, in the order of the config."""
         return tuple(feature for feature in self.features if feature.table == table)
 
