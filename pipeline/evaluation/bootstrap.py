@@ -1,7 +1,7 @@
 """Means over users with bootstrap intervals: which differences are more than luck.
 
-Users are the unit that is drawn, because a user's answers and requests are alike. One set of draws serves all
-columns, so that the interval of a difference between two rankers is a *paired* one.
+Users are the unit that is drawn, because a user's answers and requests are alike. One set of draws
+serves all columns, so that the interval of a difference between two rankers is a *paired* one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 REPLICATES = 1000
-# Beyond this many users, the interval comes from drawing as many groups of users: the same interval in the limit,
-# at a cost that no longer grows.
+# Beyond this many users, the interval comes from drawing as many groups of users: the same
+# interval in the limit, at a cost that no longer grows.
 MAX_UNITS = 2000
 _CHUNK = 100
 
@@ -35,7 +35,7 @@ class Means:
     n_users: NDArray[np.int64]
 
     def interval(self, column: int, minus: int | None = None) -> tuple[float, float]:
-        """The 95 % percentile interval of a column's mean, or of its difference to another column's.
+        """The 95 % percentile interval of a column's mean, or of its difference to another's.
 
         `(nan, nan)` with fewer than two users: one user says nothing about others.
         """
@@ -53,8 +53,8 @@ def bootstrap_means(values: Floats, *, seed: int, replicates: int = REPLICATES) 
     """Averages each column over users and draws users with replacement for the intervals.
 
     Args:
-        values: `[users, columns]`, NaN where a user does not have the column. The order of the users is part of
-            the seed: sort them.
+        values: `[users, columns]`, NaN where a user does not have the column. The order of the
+            users is part of the seed: sort them.
         seed: Same values, same seed, same intervals.
         replicates: How many draws.
     """

@@ -1,13 +1,15 @@
 """Ranking metrics per group, on flat arrays: numpy only.
 
-A *group* is a list that is ranked: one request, or all candidates of a user's answered requests. Rows of all
-groups lie in one flat array beside a `groups` array of group numbers (0 … n_groups − 1, in any order), so that
-thousands of short lists cost a few array operations. Every function returns one value a group, NaN where the
-metric is not defined there (no relevant candidate, no pair); averaging and intervals are `bootstrap`'s part.
+A *group* is a list that is ranked: one request, or all candidates of a user's answered requests.
+Rows of all groups lie in one flat array beside a `groups` array of group numbers (from 0, in
+any order), so that thousands of short lists cost a few array operations. Every function
+returns one value a group, NaN where the metric is not defined there (no relevant candidate, no
+pair); averaging and intervals are `bootstrap`'s part.
 
-Equal scores: rankings break them by `tie_break`, ascending, and then by the order of the rows. Give it something
-that knows nothing of relevance or of the logged order (a hash), or a scorer that ties everything inherits the
-ranking of whoever wrote the log. Pair metrics need no tie-break: a tied pair counts ½.
+Equal scores: rankings break them by `tie_break`, ascending, and then by the order of the rows.
+Give it something that knows nothing of relevance or of the logged order (a hash), or a scorer that
+ties everything inherits the ranking of whoever wrote the log. Pair metrics need no tie-break: a
+tied pair counts ½.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def reciprocal_rank(groups: Ints, n_groups: int, place: Ints, relevant: Bools) -
 
 
 def ndcg(groups: Ints, n_groups: int, place: Ints, gain: Floats, k: int) -> Floats:
-    """Σ gain / log2(rank + 1) over the first k rows, over the largest such sum; NaN if all gains are 0.
+    """Σ gain / log2(rank + 1) over the first k rows, over the largest such sum.
+
+    NaN if all gains are 0.
 
     Args:
         gain: 0 or more a row. Binary relevance is a gain of 0 or 1.
@@ -57,7 +61,7 @@ def ndcg(groups: Ints, n_groups: int, place: Ints, gain: Floats, k: int) -> Floa
 
 
 def top_mean(groups: Ints, n_groups: int, place: Ints, value: Floats, k: int) -> Floats:
-    """The mean value of the first k rows (of all rows in a shorter group); NaN for an empty group."""
+    """The mean value of the first k rows (all, in a shorter group); NaN for an empty group."""
     top = place < k
     count = np.bincount(groups[top], minlength=n_groups)
     total = np.bincount(groups[top], weights=value[top], minlength=n_groups)
@@ -67,7 +71,7 @@ def top_mean(groups: Ints, n_groups: int, place: Ints, value: Floats, k: int) ->
 def ordered_pairs(
     groups: Ints, n_groups: int, scores: Floats, better: Bools, worse: Bools
 ) -> tuple[Floats, Floats]:
-    """Counts pairs (a better row, a worse row of the same group), and those where the better scores higher.
+    """Counts pairs of a better and a worse row of a group, and those with the better scored higher.
 
     Their ratio is the pair accuracy, which is the AUC within the group. A tie counts ½.
 
@@ -87,7 +91,7 @@ def ordered_pairs(
 def ordered_level_pairs(
     groups: Ints, n_groups: int, scores: Floats, level: Ints
 ) -> tuple[Floats, Floats]:
-    """As `ordered_pairs`, over all pairs of rows with different levels (the higher one is the better)."""
+    """As `ordered_pairs`, over all pairs of rows whose levels differ: the higher is the better."""
     right, pairs = np.zeros(n_groups), np.zeros(n_groups)
     for value in np.unique(level)[1:]:
         more_right, more_pairs = ordered_pairs(
@@ -131,7 +135,7 @@ def _mean_ranks(groups: Ints, n_groups: int, scores: Floats) -> Floats:
 
 
 def _runs(groups: Ints, scores: Floats) -> tuple[Ints, Ints, Ints]:
-    """Runs of equal score within a group, in ascending order: their group, first sorted row, and size."""
+    """Runs of equal score within a group, ascending: their group, first sorted row, and size."""
     order = np.lexsort((scores, groups))
     group, score = groups[order], scores[order]
     new = np.ones(len(order), dtype=np.bool_)

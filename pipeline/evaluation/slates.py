@@ -2,10 +2,10 @@
 
 Evaluation runs in two steps, so that what is kept stays small and may be formed in any order:
 
-1. `reduce_slates`: of each slate, the sums that in-request metrics need, once for each ranker; and, of the few
-   slates with a questionnaire answer, their candidates.
-2. `pipeline.evaluation.user_metrics`: sorts the kept rows by user and request, and computes per-user metrics.
-   Sorting makes the result the same whatever the order in which slates arrived.
+1. `reduce_slates`: of each slate, the sums that in-request metrics need, once for each ranker;
+   and, of the few slates with a questionnaire answer, their candidates.
+2. `pipeline.evaluation.user_metrics`: sorts the kept rows by user and request, and computes
+   per-user metrics. Sorting makes the result the same whatever the order in which slates arrived.
 """
 
 from __future__ import annotations

@@ -2,19 +2,19 @@
 
 Per user, for each ranker:
 
-* `pair_accuracy`: share of the user's pairs (a Satisfied, a Dissatisfied candidate, of any of their evaluated
-  requests) in which the Satisfied one scores higher. The primary metric.
-* `satisfied_auc`: share of the pairs (a Satisfied candidate, another exposed candidate of the same request, not
-  answered Satisfied) in which the Satisfied one scores higher. It says less, as the other may have satisfied just
-  as well, but it has more pairs.
-* `hr@k`, `ndcg@k`, `mrr`: the paper's metrics. The list of a user is the union of the candidates of their
-  requests with at least one answer; relevant = answered Satisfied. Candidates nobody asked about count as
-  irrelevant, which rewards guessing whom was asked: not to be read alone.
-* `behaviour_ndcg@k`: NDCG of behaviour levels (gain 2^level − 1) among the exposed candidates of a request, averaged
-  over the user's requests with any positive behaviour. The guardrail. `behaviour_auc`: in-request pairs of
-  different levels.
-* `true_ndcg@5`, `true_top4`: in simulations only: NDCG of the true satisfaction among a request's candidates, and
-  mean true satisfaction of the first four, averaged over the user's requests.
+* `pair_accuracy`: share of the user's pairs (a Satisfied, a Dissatisfied candidate, of any of
+  their evaluated requests) in which the Satisfied one scores higher. The primary metric.
+* `satisfied_auc`: share of the pairs (a Satisfied candidate, another exposed candidate of the same
+  request, not answered Satisfied) in which the Satisfied one scores higher. It says less, as the
+  other may have satisfied just as well, but it has more pairs.
+* `hr@k`, `ndcg@k`, `mrr`: the paper's metrics. The list of a user is the union of the candidates
+  of their requests with at least one answer; relevant = answered Satisfied. Candidates nobody
+  asked about count as irrelevant, which rewards guessing whom was asked: not to be read alone.
+* `behaviour_ndcg@k`: NDCG of behaviour levels (gain 2^level − 1) among the exposed candidates of a
+  request, averaged over the user's requests with any positive behaviour. The guardrail.
+  `behaviour_auc`: in-request pairs of different levels.
+* `true_ndcg@5`, `true_top4`: in simulations only: NDCG of the true satisfaction among a request's
+  candidates, and mean true satisfaction of the first four, averaged over the user's requests.
 
 Users in whom a metric is not defined are left out of its mean; `n_users` counts the others.
 """
@@ -76,10 +76,11 @@ def evaluate(kept: Kept, *, simulated: bool, seed: int) -> dict[str, float]:
         seed: Of the bootstrap.
 
     Returns:
-        `<ranker>/<metric>`, with `/low`, `/high` (95 %), `/n_users` and for pair metrics `/n_pairs`;
-        `model_over_<baseline>/<metric>` with `/low` and `/high`, paired by user; `<ranker>/tied_candidates`, the
-        share of listed candidates that tie with another of the same user; and counts `data/…`. A metric that
-        no user has is NaN, as is an interval from fewer than two users.
+        `<ranker>/<metric>`, with `/low`, `/high` (95 %), `/n_users` and for pair metrics
+        `/n_pairs`; `model_over_<baseline>/<metric>` with `/low` and `/high`, paired by user;
+        `<ranker>/tied_candidates`, the share of listed candidates that tie with another of the
+        same user; and counts `data/…`. A metric that no user has is NaN, as is an interval from
+        fewer than two users.
     """
     kept = _sorted(kept)
     users, user = np.unique(kept.user, return_inverse=True)
@@ -99,12 +100,15 @@ def evaluate(kept: Kept, *, simulated: bool, seed: int) -> dict[str, float]:
             name: kept.by_ranker[index, :, column] for column, name in enumerate(BY_RANKER)
         }
         values = _list_metrics(listed_user, n_users, scores, kept.list_tie_break, satisfied)
-        right, count = metrics.ordered_pairs(listed_user, n_users, scores, satisfied, dissatisfied)
-        values["pair_accuracy"], pairs["pair_accuracy"] = metrics.share(right, count), count.sum()
+        right, n_pairs = metrics.ordered_pairs(
+            listed_user, n_users, scores, satisfied, dissatisfied
+        )
+        values["pair_accuracy"] = metrics.share(right, n_pairs)
+        pairs["pair_accuracy"] = n_pairs.sum()
         for name, prefix in (("satisfied_auc", "satisfied"), ("behaviour_auc", "behaviour")):
-            right = np.bincount(user, weights=per_slate[f"{prefix}_right"], minlength=n_users)
-            count = np.bincount(user, weights=shared[f"{prefix}_pairs"], minlength=n_users)
-            values[name], pairs[name] = metrics.share(right, count), count.sum()
+            right = _sum_by_user(user, n_users, per_slate[f"{prefix}_right"])
+            n_pairs = _sum_by_user(user, n_users, shared[f"{prefix}_pairs"])
+            values[name], pairs[name] = metrics.share(right, n_pairs), n_pairs.sum()
         for name in (*BEHAVIOUR_NDCG, *(TRUE_METRICS if simulated else ())):
             values[name] = _mean_by_user(user, n_users, per_slate[name])
         tables.append(np.stack([values[name] for name in names], axis=1))
@@ -171,8 +175,11 @@ def _list_metrics(
     return values
 
 
+def _sum_by_user(user: Ints, n_users: int, value: Floats) -> Floats:
+    return np.bincount(user, weights=value, minlength=n_users).astype(np.float64)
+
+
 def _mean_by_user(user: Ints, n_users: int, value: Floats) -> Floats:
     defined = ~np.isnan(value)
-    count = np.bincount(user[defined], minlength=n_users)
-    total = np.bincount(user[defined], weights=value[defined], minlength=n_users)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    count = _sum_by_user(user, n_users, defined.astype(np.float64))
+    return metrics.share(_sum_by_user(user, n_users, np.where(defined, value, 0.0)), count)

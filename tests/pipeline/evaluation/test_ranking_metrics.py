@@ -89,7 +89,7 @@ def test_ordered_pairs_counts_and_gives_half_for_a_tie():
     scores = np.array([2.0, 1.0, 1.0, 3.0, 9.0])
     better = np.array([True, True, False, False, False])
     worse = np.array([False, False, True, True, False])
-    # (2 > 1): 1; (2 > 3): 0; (1 = 1): ½; (1 > 3): 0. The row of score 9 is neither better nor worse.
+    # (2 > 1): 1; (2 > 3): 0; (1 = 1): ½; (1 > 3): 0. Score 9 is neither.
     right, pairs = metrics.ordered_pairs(groups, 1, scores, better, worse)
     assert (right[0], pairs[0]) == (1.5, 4.0)
     assert metrics.share(right, pairs).tolist() == [0.375]

@@ -1,6 +1,7 @@
 """Evaluation of whole slates: a small world worked out by hand, and invariants."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -24,7 +25,7 @@ N, D, U, S = -1, 0, 1, 2
 
 
 def slate(user, request, model, *, popularity=None, level=None, answer=None, truth=None):
-    """One slate; what is not given is constant (popularity), 0 (level), none (answer), unknown (truth)."""
+    """One slate; by default nothing is popular, all is exposed at level 0, nobody answered."""
     n = len(model)
     items = [f"item{index}".encode() for index in range(n)]
     hashes = candidate_hashes(request.encode(), items, seed=0)
@@ -207,7 +208,7 @@ def test_the_result_is_the_same_bit_for_bit_whatever_the_order_and_the_split(see
     slates = _world(seed)
     bounds = [0, *sorted(cuts), len(slates)]
     shuffled = [slates[index] for index in order]
-    parts = [shuffled[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+    parts = [shuffled[low:high] for low, high in itertools.pairwise(bounds)]
     kept = [reduce_slates(concatenate_slates(part)) if part else nothing_kept(3) for part in parts]
     together = evaluate(reduce_slates(concatenate_slates(slates)), simulated=False, seed=0)
     assert _same(evaluate(merge(kept), simulated=False, seed=0), together)

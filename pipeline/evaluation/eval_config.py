@@ -1,0 +1,93 @@
+"""TFMA's configuration of an evaluation: what is measured, on which slices, and the gate.
+
+The gate has two sides. *Satisfaction*: pair accuracy, the primary metric, must exceed the random
+ranking's, must not be demonstrably below the popularity ranking's, and must not fall behind the
+last blessed model's. *Behaviour*: NDCG@10 must not fall behind the last blessed model's. Without a
+last blessed model (a first run) only the comparisons with the other rankings apply. All limits are
+on the whole eval split: on a slice, few answers would make the gate a lottery.
+"""
+
+from __future__ import annotations
+
+import json
+
+# Not `tfma.EvalConfig`, which is missing from tfma 0.52 until tfx is imported.
+from tensorflow_model_analysis.proto import config_pb2
+
+from pipeline.configs import GateSettings
+from pipeline.evaluation.slate_extractor import USER_ACTIVITY
+from pipeline.evaluation.user_metrics import MODEL, over
+from pipeline.logs.dataset_config import DatasetConfig
+
+SIGNATURE = "serving_examples"
+PRIMARY = "pair_accuracy"
+GUARDRAIL = "behaviour_ndcg@10"
+
+
+def is_simulated(dataset: DatasetConfig) -> bool:
+    """Whether the logs know the true satisfaction, as only a simulator's do."""
+    return dataset.columns.true_satisfaction is not None
+
+
+def eval_config(
+    dataset: DatasetConfig,
+    gate: GateSettings,
+    *,
+    slice_by: tuple[str, ...] = (USER_ACTIVITY,),
+    seed: int = 0,
+) -> config_pb2.EvalConfig:
+    """Returns the configuration for TFX's Evaluator; see `pipeline.evaluation.evaluator`.
+
+    Args:
+        dataset: Tells whether the true satisfaction is known.
+        gate: The limits.
+        slice_by: Single-valued categorical features of the example, each with few values, or
+            `user_activity`; metrics are also computed for each of their values.
+        seed: Of the bootstrap.
+    """
+    metrics = config_pb2.MetricsSpec(
+        metrics=[
+            config_pb2.MetricConfig(
+                class_name="SlateMetrics",
+                module="pipeline.evaluation.tfma_metrics",
+                config=json.dumps({"simulated": is_simulated(dataset), "seed": seed}),
+            )
+        ]
+    )
+    for name, threshold in _thresholds(gate).items():
+        metrics.per_slice_thresholds[name].thresholds.add(
+            # A bare threshold would apply to every slice.
+            slicing_specs=[config_pb2.SlicingSpec()],
+            threshold=threshold,
+        )
+    return config_pb2.EvalConfig(
+        model_specs=[config_pb2.ModelSpec(signature_name=SIGNATURE)],
+        slicing_specs=[
+            config_pb2.SlicingSpec(),
+            *(config_pb2.SlicingSpec(feature_keys=[name]) for name in slice_by),
+        ],
+        metrics_specs=[metrics],
+    )
+
+
+def _thresholds(gate: GateSettings) -> dict[str, config_pb2.MetricThreshold]:
+    return {
+        f"{over('random')}/{PRIMARY}": _at_least(gate.min_gain_over_random),
+        # The upper end of the interval: below 0, popularity is better beyond doubt.
+        f"{over('popularity')}/{PRIMARY}/high": _at_least(0.0),
+        f"{MODEL}/{PRIMARY}": _change_at_least(-gate.satisfaction_loss),
+        f"{MODEL}/{GUARDRAIL}": _change_at_least(-gate.behaviour_loss),
+    }
+
+
+def _at_least(value: float) -> config_pb2.MetricThreshold:
+    threshold = config_pb2.MetricThreshold()
+    threshold.value_threshold.lower_bound.value = value
+    return threshold
+
+
+def _change_at_least(value: float) -> config_pb2.MetricThreshold:
+    threshold = config_pb2.MetricThreshold()
+    threshold.change_threshold.direction = config_pb2.MetricDirection.HIGHER_IS_BETTER
+    threshold.change_threshold.absolute.value = value
+    return threshold

@@ -1,0 +1,164 @@
+"""Why a model was blessed, or not: the gate's checks with their numbers, and one sentence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.writers import eval_config_writer
+
+from pipeline.evaluation.results import Metrics, read_evaluation
+
+_LAST_BLESSED = "the last blessed model"
+_NAMES = {"pair_accuracy": "pair accuracy", "behaviour_ndcg@10": "behaviour NDCG@10"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One limit of the gate.
+
+    Attributes:
+        metric: What is limited, e.g. `pair accuracy`.
+        against: The ranking it is compared with.
+        difference: The metric's difference to that ranking; NaN where it is not known.
+        low, high: The difference's 95 % interval; NaN where it is not known.
+        limit: The least difference that passes.
+        of_high: Whether the limit is on the upper end of the interval instead.
+        passed: What the Evaluator decided.
+    """
+
+    metric: str
+    against: str
+    difference: float
+    low: float
+    high: float
+    limit: float
+    of_high: bool
+    passed: bool
+
+    @property
+    def known(self) -> bool:
+        """Whether there was the data that the check needs."""
+        return not math.isnan(self.high if self.of_high else self.difference)
+
+    def reason(self) -> str:
+        """The check's outcome as part of a sentence."""
+        if not self.known:
+            return (
+                f"{self.metric} could not be compared with {self.against}, because too few users "
+                "of the eval split have the data for it"
+            )
+        interval = "" if math.isnan(self.low) else f", 95 % {self.low:+.3f} to {self.high:+.3f}"
+        limit = (
+            f"the upper end must reach {self.limit:+g}"
+            if self.of_high
+            else f"limit {self.limit:+g}"
+        )
+        return f"{self.metric} {self.difference:+.3f} against {self.against} ({limit}{interval})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate decided.
+
+    Attributes:
+        blessed: Whether all checks passed.
+        sentence: Why, in one sentence.
+        first: Whether there was no blessed model to compare with.
+        checks: All limits that applied.
+    """
+
+    blessed: bool
+    sentence: str
+    first: bool
+    checks: tuple[Check, ...]
+
+
+def read_verdict(folder: str) -> Verdict:
+    """Explains the validation that an Evaluator wrote to its output folder."""
+    evaluation = read_evaluation(folder)
+    config, *_ = eval_config_writer.load_eval_run(folder)
+    result = tfma.load_validation_result(folder)
+    failed = {
+        (failure.metric_key.name, failure.metric_key.is_diff)
+        for validation in result.metric_validations_per_slice
+        for failure in validation.failures
+    }
+    overall = evaluation.candidate[()]
+    last = None if evaluation.baseline is None else evaluation.baseline[()]
+    checks = []
+    for name, threshold in _thresholds(config):
+        if threshold.HasField("value_threshold"):
+            checks.append(_ranking_check(name, threshold, overall, (name, False) not in failed))
+        if threshold.HasField("change_threshold") and last is not None:
+            checks.append(_change_check(name, threshold, overall, last, (name, True) not in failed))
+    checks = tuple(checks)
+    return Verdict(
+        blessed=result.validation_ok,
+        sentence=_sentence(result.validation_ok, checks, overall, first=last is None),
+        first=last is None,
+        checks=checks,
+    )
+
+
+def _thresholds(
+    config: config_pb2.EvalConfig,
+) -> list[tuple[str, config_pb2.MetricThreshold]]:
+    return [
+        (name, limit.threshold)
+        for spec in config.metrics_specs
+        for name, limits in sorted(spec.per_slice_thresholds.items())
+        for limit in limits.thresholds
+    ]
+
+
+def _ranking_check(
+    name: str, threshold: config_pb2.MetricThreshold, overall: Metrics, passed: bool
+) -> Check:
+    """A check of `model_over_<ranker>/<metric>` or of its upper end, `…/high`."""
+    ranker, metric, *end = name.split("/")
+    difference = f"{ranker}/{metric}"
+    return Check(
+        metric=_NAMES.get(metric, metric),
+        against=f"the {ranker.removeprefix('model_over_')} ranking",
+        difference=overall[difference],
+        low=overall[f"{difference}/low"],
+        high=overall[f"{difference}/high"],
+        limit=threshold.value_threshold.lower_bound.value,
+        of_high=end == ["high"],
+        passed=passed,
+    )
+
+
+def _change_check(
+    name: str,
+    threshold: config_pb2.MetricThreshold,
+    overall: Metrics,
+    last: Metrics,
+    passed: bool,
+) -> Check:
+    metric = name.removeprefix("model/")
+    return Check(
+        metric=_NAMES.get(metric, metric),
+        against=_LAST_BLESSED,
+        difference=overall[name] - last[name],
+        low=math.nan,
+        high=math.nan,
+        limit=threshold.change_threshold.absolute.value,
+        of_high=False,
+        passed=passed,
+    )
+
+
+def _sentence(blessed: bool, checks: tuple[Check, ...], overall: Metrics, *, first: bool) -> str:
+    users = int(overall["model/pair_accuracy/n_users"])
+    pairs = int(overall["model/pair_accuracy/n_pairs"])
+    evidence = f"({users:,} users, {pairs:,} pairs of answers)"
+    if not blessed:
+        failed = [check.reason() for check in checks if not check.passed]
+        return f"Not blessed: {'; '.join(failed)} {evidence}."
+    passed = "; ".join(check.reason() for check in checks)
+    ending = "; there was no blessed model before it to compare with" if first else ""
+    return f"Blessed: {passed} {evidence}{ending}."
