@@ -1,0 +1,138 @@
+"""What the two transports share: every API of the server, on protos, with metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from tensorflow.core.protobuf import meta_graph_pb2  # noqa: F401  (in SignatureDefMap's Any)
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+)
+
+from serving import inference
+from serving.errors import ServingError, invalid
+from serving.manager import ModelManager
+from serving.metrics import Metrics
+from serving.options import ServerOptions
+
+SIGNATURE_DEF = "signature_def"
+
+
+class ServerCore:
+    """The APIs of PredictionService and ModelService, free of transport.
+
+    Every method takes and returns protos and raises `ServingError`.
+    """
+
+    def __init__(self, options: ServerOptions, manager: ModelManager, metrics: Metrics) -> None:
+        self.options = options
+        self.manager = manager
+        self.metrics = metrics
+
+    def predict(self, request: Any, entrypoint: str) -> Any:
+        """`PredictionService.Predict`."""
+        return self._infer("Predict", inference.predict, request, request, entrypoint)
+
+    def classify(self, request: Any, entrypoint: str) -> Any:
+        """`PredictionService.Classify`."""
+        return self._infer("Classify", inference.classify, request, request, entrypoint)
+
+    def regress(self, request: Any, entrypoint: str) -> Any:
+        """`PredictionService.Regress`."""
+        return self._infer("Regress", inference.regress, request, request, entrypoint)
+
+    def multi_inference(self, request: Any, entrypoint: str) -> Any:
+        """`PredictionService.MultiInference`."""
+        spec_of = request.tasks[0] if request.tasks else None
+        return self._infer(
+            "MultiInference", inference.multi_inference, request, spec_of, entrypoint
+        )
+
+    def _infer(
+        self,
+        api: str,
+        infer: Callable[[Any, Any, ServerOptions], Any],
+        request: Any,
+        spec_holder: Any,
+        entrypoint: str,
+    ) -> Any:
+        started = time.perf_counter()
+        status = "OK"
+        model = ""
+        try:
+            if spec_holder is None or (
+                api != "MultiInference" and not spec_holder.HasField("model_spec")
+            ):
+                raise invalid(
+                    "ModelSpec has no name specified."
+                    if api == "MultiInference"
+                    else "Missing ModelSpec"
+                )
+            spec = spec_holder.model_spec
+            if self.manager.knows(spec.name):
+                # A name nobody configured gets no metric of its own: clients could make any number.
+                model = spec.name
+            with self.manager.acquire(spec) as servable:
+                return infer(servable, request, self.options)
+        except ServingError as error:
+            status = error.code.name
+            raise
+        except Exception:
+            status = "INTERNAL"
+            raise
+        finally:
+            self.metrics.requests.add(model, status)
+            if status == "OK":
+                self.metrics.request_latency.observe(
+                    (time.perf_counter() - started) * 1e6, model, api, entrypoint
+                )
+
+    def model_status(self, request: Any) -> Any:
+        """`ModelService.GetModelStatus`."""
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for state in self.manager.statuses(request.model_spec):
+            status = response.model_version_status.add(version=state.version, state=state.state)
+            if state.error is None:
+                status.status.error_message = ""
+            else:
+                status.status.error_code = state.error.code.value[0]
+                status.status.error_message = state.error.message
+        return response
+
+    def model_metadata(self, request: Any) -> Any:
+        """`PredictionService.GetModelMetadata`."""
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != SIGNATURE_DEF:
+                raise invalid(f"Metadata field {field} is not supported")
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        with self.manager.acquire(request.model_spec) as servable:
+            for name, signature in servable.signatures.items():
+                signatures.signature_def[name].CopyFrom(signature)
+            response.model_spec.name = servable.name
+            response.model_spec.version.value = servable.version
+        response.metadata[SIGNATURE_DEF].Pack(signatures)
+        return response
+
+    def reload_config(self, request: Any, is_wanted: Callable[[], bool]) -> Any:
+        """`ModelService.HandleReloadConfigRequest`."""
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
+        self.manager.reload(request.config, is_wanted)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = grpc.StatusCode.OK.value[0]
+        return response

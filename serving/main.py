@@ -1,0 +1,80 @@
+"""The command line of the server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from importlib import metadata
+from types import FrameType
+
+from serving.flags import UsageError, parse_flags, usage
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a signal, 1 where the server cannot start, 2 for a wrong command
+        line.
+    """
+    if any(argument in ("--help", "-h", "--help=true") for argument in arguments):
+        print(usage())
+        return 0
+    if any(argument.lstrip("-") in ("version", "version=true") for argument in arguments):
+        print(f"EASQ ModelServer: {metadata.version('tensorflow-serving-api')} protocol")
+        print(f"TensorFlow Library: {metadata.version('tensorflow')}")
+        return 0
+    try:
+        options = parse_flags(arguments)
+    except UsageError as error:
+        print(f"{error}\nSee python -m serving --help", file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr
+    )
+    # TensorFlow is imported only from here on: a wrong flag is told at once.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    from serving.errors import ServingError
+    from serving.server import ModelServer
+
+    tf.get_logger().setLevel("ERROR")
+    asked_to_stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        asked_to_stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    failures: list[ServingError] = []
+
+    def start() -> None:
+        try:
+            server.start()
+        except ServingError as error:
+            failures.append(error)
+            asked_to_stop.set()
+
+    try:
+        server = ModelServer(options)
+    except ServingError as error:
+        print(f"Failed to start server. Error: {error}", file=sys.stderr)
+        return 1
+    # Models may take long to appear; a signal must end the wait.
+    starting = threading.Thread(target=start, name="start")
+    starting.start()
+    asked_to_stop.wait()
+    if not failures:
+        logging.getLogger(__name__).info("Stopping: finishing the requests under way")
+    server.manager.give_up_waiting()
+    starting.join()
+    server.stop()
+    if failures:
+        print(f"Failed to start server. Error: {failures[0]}", file=sys.stderr)
+        return 1
+    return 0
