@@ -1,0 +1,319 @@
+"""EMER: the plain behaviour ranker."""
+
+import dataclasses
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from easq_keras.layers import FeatureEmbedding, FeatureSpec, ReLUMoE, SlateEncoder
+from easq_keras.models import objectives
+from easq_keras.models.diagnostics import Diagnostics
+from easq_keras.models.score_network import ScoreNetwork
+from easq_keras.models.settings import EMERSettings
+from easq_keras.models.training import Objective, Report, replica_count, unpack
+from easq_keras.precision import accumulated
+from easq_keras.types import Tensor
+
+ROUTER_VALUES = ("share_active", "dead_experts", "all_dead_candidates")
+
+
+@keras.saving.register_keras_serializable(package="easq_keras")
+class EMER(keras.Model):
+    """Ranks the candidates of a slate by expected behaviour.
+
+    Features are embedded, a backbone lets the candidates see each other, and a mixture of experts
+    scores each one (Eqs. 6, 9, 10 of the EASQ paper, which follows EMER here). Training orders the
+    exposed candidates of a slate by behaviour level (Eq. 11, averaged over the pairs of a batch).
+
+    Args:
+        features: The `FeatureSpec`s of the batch.
+        backbone: Layer `(batch, slate, k) → (batch, slate, d)`, called with `mask=` if its `call`
+            has such an argument. Defaults to a `SlateEncoder` made by the settings.
+        settings: All other settings. Defaults to `EMERSettings()`.
+        **kwargs: Single settings to change, and `name`, `dtype`, `trainable` of `keras.Model`.
+
+    Call arguments:
+        features: Dictionary of `(batch,)` user features and `(batch, slate)` candidate features;
+            under `"mask"` 1 for a real candidate (without it all are real).
+
+    Returns when called:
+        `{"score": ŷ}`, `(batch, slate)`, float32; 0 for padding.
+
+    Batches of `fit` and `evaluate`:
+        `(features, labels)`; `labels["behaviour"]` `(batch, slate)`: level of at least 0 for an
+        exposed candidate, negative otherwise. Other labels are ignored.
+
+    Raises:
+        ValueError: A setting is out of range, the backbone's output is no `(batch, slate, d)`, or
+            a batch breaks the contract.
+
+    Example:
+
+    >>> model = EMER([FeatureSpec("item", "categorical", num_buckets=50)], num_experts=4)
+    >>> model.compile()
+    >>> x = {"item": np.arange(8).reshape(2, 4)}
+    >>> y = {"behaviour": np.array([[2, 1, 0, -1], [0, 1, -1, -1]], "float32")}
+    >>> history = model.fit(x, y, verbose=0)
+    >>> tuple(model(x)["score"].shape)
+    (2, 4)
+    """
+
+    settings_class: ClassVar[type[EMERSettings]] = EMERSettings
+
+    def __init__(
+        self,
+        features: Iterable[FeatureSpec | Mapping[str, Any]],
+        backbone: keras.layers.Layer | None = None,
+        settings: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        fields = {field.name for field in dataclasses.fields(self.settings_class)}
+        changes = {name: kwargs.pop(name) for name in fields & set(kwargs)}
+        super().__init__(**kwargs)
+        if settings is None:
+            settings = self.settings_class()
+        elif not isinstance(settings, self.settings_class):
+            raise ValueError(
+                f"`settings` must be {self.settings_class.__name__}. Received: {settings!r}."
+            )
+        self.settings = settings.replace(**changes)
+        self.embedding = FeatureEmbedding(features, name="embedding", dtype=self.dtype_policy)
+        self.default_backbone = backbone is None
+        self.backbone = self.make_backbone() if backbone is None else backbone
+        self._backbone_takes_mask = "mask" in inspect.signature(self.backbone.call).parameters
+        self.tower = self.make_tower(self.settings.num_experts, name="tower")
+        self._make_parts()
+        self.diagnostics = Diagnostics(self.diagnostic_names())
+        self.build()
+
+    def _make_parts(self) -> None:
+        """Makes the layers that a subclass adds, before anything is built."""
+
+    def make_backbone(self) -> keras.layers.Layer:
+        """Returns the backbone that is used when none is given."""
+        return SlateEncoder(
+            self.settings.units,
+            num_layers=self.settings.num_layers,
+            num_heads=self.settings.num_heads,
+            name="backbone",
+            dtype=self.dtype_policy,
+        )
+
+    def make_tower(self, num_experts: int, name: str) -> keras.layers.Layer:
+        """Returns a layer `(..., d) → (..., 1)` that scores; override it for experts of your own.
+
+        Args:
+            num_experts: K1 for ŷ, K2 for ŝ.
+            name: Name of the layer.
+        """
+        if not self.settings.use_moe:
+            return self.make_network(name)
+        bias = self.settings.gate_bias
+        return ReLUMoE(
+            units=1,
+            num_experts=num_experts,
+            hidden_dim=self.settings.expert_hidden_dim,
+            router_norm=self.settings.router_norm,
+            gate_bias_initializer=None if bias is None else keras.initializers.Constant(bias),
+            name=name,
+            dtype=self.score_dtype,
+        )
+
+    def make_network(self, name: str) -> keras.layers.Layer:
+        """Returns a layer `(..., d) → (..., 1)` without experts, as wide as h."""
+        return ScoreNetwork(self.settings.units, name=name, dtype=self.score_dtype)
+
+    @property
+    def score_dtype(self) -> Any:
+        """Dtype policy of what scores: float32 where the model computes in half precision.
+
+        A loss of pairs lives on small differences of scores, which half precision rounds away.
+        """
+        half = keras.backend.standardize_dtype(self.compute_dtype) in ("float16", "bfloat16")
+        return "float32" if half else self.dtype_policy
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates all variables; the features say all there is to know of the shapes."""
+        if self.built:
+            return
+        self.embedding.build(
+            {
+                spec.name: (None,) if spec.level == "user" else (None, None)
+                for spec in self.embedding.features
+            }
+        )
+        x = keras.KerasTensor((None, None, self.embedding.output_dim), dtype=self.compute_dtype)
+        h = self.backbone(x)
+        if len(h.shape) != 3 or h.shape[-1] is None:
+            raise ValueError(
+                "`backbone` must map (batch, slate, k) to (batch, slate, d) with a known d. "
+                f"Received: {self.backbone.name!r}, which returns shape {tuple(h.shape)}."
+            )
+        self._build_heads(tuple(x.shape), tuple(h.shape))
+
+    def _build_heads(self, x_shape: tuple[Any, ...], h_shape: tuple[Any, ...]) -> None:
+        """Builds what reads the backbone's output."""
+        self.tower.build(h_shape)
+
+    def call(
+        self,
+        features: Mapping[str, Tensor],
+        training: bool | None = None,
+        learning: bool = False,
+    ) -> dict[str, Any]:
+        """Scores a batch.
+
+        Args:
+            features: See the class.
+            training: As everywhere in Keras.
+            learning: Also return what the objective needs; for the training step.
+        """
+        x, mask = self._embed(features)
+        h = self._encode(x, mask)
+        outputs: dict[str, Any] = {"score": self._score(self.tower, h, mask)}
+        if learning:
+            outputs["mask"] = mask
+            outputs["router"] = self._router_activity(self.tower, h, mask)
+        return outputs
+
+    def _embed(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        x = self.embedding(features)
+        mask = features.get("mask")
+        if mask is None:
+            return x, ops.ones(ops.shape(x)[:2], dtype="bool")
+        return x, ops.cast(mask, "bool")
+
+    def _encode(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.backbone(x, mask=mask) if self._backbone_takes_mask else self.backbone(x)
+
+    @staticmethod
+    def _score(tower: keras.layers.Layer, h: Tensor, mask: Tensor) -> Tensor:
+        score = accumulated(tower(h)[..., 0])
+        return ops.where(mask, score, ops.zeros_like(score))
+
+    @staticmethod
+    def _router_activity(tower: Any, h: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        if not hasattr(tower, "router_activity"):
+            return {}
+        return dict(tower.router_activity(h, mask))
+
+    def objective(self, outputs: Mapping[str, Any], labels: Mapping[str, Tensor]) -> Objective:
+        """Returns the loss of a batch and what to report of it.
+
+        Args:
+            outputs: What `call` returned with `learning=True`.
+            labels: The labels of the batch.
+        """
+        levels = accumulated(labels["behaviour"])
+        shown = objectives.exposed(levels, outputs["mask"])
+        weights = objectives.behaviour_preference(levels, shown)
+        pairs = ops.sum(weights)
+        loss = objectives.pair_loss(weights, outputs["score"]) / ops.maximum(pairs, 1.0)
+        report = Report()
+        report.add("loss", loss)
+        report.add("loss/main", loss, pairs > 0)
+        report.add("score/std", objectives.spread(outputs["score"], shown))
+        for name, value in outputs["router"].items():
+            report.add(f"router/{name}", value)
+        return Objective(loss, None, None, report.values, report.weights)
+
+    def diagnostic_names(self) -> tuple[str, ...]:
+        """Returns the names of what `fit` reports."""
+        return ("loss", "loss/main", "score/std", *self._router_names(self.tower, "router"))
+
+    @staticmethod
+    def _router_names(tower: Any, prefix: str) -> tuple[str, ...]:
+        known = ROUTER_VALUES if hasattr(tower, "router_activity") else ()
+        return tuple(f"{prefix}/{name}" for name in known)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics that `fit` resets and reports."""
+        return [self.diagnostics]
+
+    def compile(self, optimizer: Any = None, **kwargs: Any) -> None:
+        """Prepares `fit`.
+
+        Args:
+            optimizer: A Keras optimizer. Defaults to Adam with `settings.learning_rate`.
+            **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile`, `auto_scale_loss` of
+                `keras.Model.compile`. Loss and metrics are the model's own.
+        """
+        if optimizer is None:
+            optimizer = keras.optimizers.Adam(self.settings.learning_rate)
+        super().compile(optimizer=optimizer, **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Returns `compile`'s arguments, serialised, or None before it was called."""
+        config = super().get_compile_config()
+        known = ("optimizer", "run_eagerly", "steps_per_execution", "jit_compile")
+        return None if config is None else {name: config[name] for name in known}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Calls `compile` with what `get_compile_config` returned."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def train_step(self, data: Any) -> dict[str, Tensor]:
+        """Learns from one batch: one forward pass, then one step of each optimizer."""
+        features, labels = unpack(data)
+        with tf.GradientTape(persistent=True) as tape:
+            outputs = self(features, training=True, learning=True)
+            objective = self.objective(outputs, labels)
+            extra = sum(self.losses)
+            losses = [
+                None if loss is None else (loss + extra) / replica_count()
+                for loss in (objective.behaviour, objective.satisfaction)
+            ]
+            scaled = self._scale(losses)
+        self._minimise(tape, scaled, objective)
+        self._after_step(outputs, objective)
+        self.diagnostics.update_state(objective.values, objective.weights)
+        return self.get_metrics_result()
+
+    def test_step(self, data: Any) -> dict[str, Tensor]:
+        """Evaluates the objective on one batch and learns nothing."""
+        features, labels = unpack(data)
+        outputs = self(features, training=False, learning=True)
+        objective = self.objective(outputs, labels)
+        self.diagnostics.update_state(objective.values, objective.weights)
+        return self.get_metrics_result()
+
+    def _scale(self, losses: list[Tensor | None]) -> list[Tensor | None]:
+        return [self.optimizer.scale_loss(losses[0]), None]
+
+    def _minimise(
+        self, tape: tf.GradientTape, losses: list[Tensor | None], objective: Objective
+    ) -> None:
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(losses[0], variables), variables)
+
+    def _after_step(self, outputs: Mapping[str, Any], objective: Objective) -> None:
+        """Updates what a subclass tracks between steps."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "features": [spec.get_config() for spec in self.embedding.features],
+            "backbone": (
+                None
+                if self.default_backbone
+                else keras.saving.serialize_keras_object(self.backbone)
+            ),
+            "settings": self.settings.to_dict(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Builds the model from what `get_config` returned."""
+        config = dict(config)
+        config["settings"] = cls.settings_class(**config["settings"])
+        config["backbone"] = keras.saving.deserialize_keras_object(
+            config["backbone"], custom_objects=custom_objects
+        )
+        return cls(**config)

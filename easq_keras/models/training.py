@@ -1,0 +1,102 @@
+"""Pieces of the training step. They are TensorFlow's: Keras leaves gradients to the backend."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from easq_keras.types import Tensor
+
+
+class Objective(NamedTuple):
+    """What a batch asks of the model.
+
+    Attributes:
+        behaviour: Loss of everything but the satisfaction path: L_main and λ2 L_DPO.
+        satisfaction: Loss of the satisfaction path, λ1 L_satis; None for a model without one.
+        has_answers: Whether the satisfaction path may move, a boolean scalar; None without one.
+        values: Scalars to report, by name.
+        weights: Their weights in the mean over an epoch, where not 1.
+    """
+
+    behaviour: Tensor
+    satisfaction: Tensor | None
+    has_answers: Tensor | None
+    values: dict[str, Tensor]
+    weights: dict[str, Tensor]
+
+
+class Report:
+    """Scalars to report of one step, with their weights in the mean over an epoch."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
+
+    def add(self, name: str, value: Tensor, known: Tensor | None = None) -> None:
+        """Adds a scalar.
+
+        Args:
+            name: Its name.
+            value: The scalar; booleans count as 0 and 1.
+            known: Boolean scalar: whether this step has it. None: always.
+        """
+        self.values[name] = ops.stop_gradient(ops.cast(value, "float32"))
+        if known is not None:
+            self.weights[name] = ops.cast(known, "float32")
+
+
+def unpack(data: Any) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """Returns features and labels of a batch.
+
+    Raises:
+        ValueError: The batch is no pair of dictionaries, lacks the behaviour labels, or carries
+            sample weights.
+    """
+    features, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if not isinstance(features, Mapping) or not isinstance(labels, Mapping):
+        raise ValueError(
+            "A batch is a pair (features, labels) of dictionaries. "
+            f"Received: ({type(features).__name__}, {type(labels).__name__})."
+        )
+    if weights is not None:
+        raise ValueError(
+            "Sample weights have no meaning for losses over pairs of candidates; set the labels of "
+            "what shall not count to -1."
+        )
+    if "behaviour" not in labels:
+        raise ValueError(f"The labels lack 'behaviour'. Received: {sorted(labels)}.")
+    return features, labels
+
+
+def replica_count() -> int:
+    """Returns over how many replicas the gradients of this step are summed."""
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def apply_if(condition: Tensor, optimizer: Any, gradients: Sequence[Any], variables: Any) -> None:
+    """Lets the optimizer move the variables if the condition holds, and else touches nothing.
+
+    Nothing means: neither the variables (by momentum or decay) nor the optimizer's own state, its
+    step count included. Both outcomes are computed and one is kept, so that the step has one shape
+    for XLA, and replicas that disagree about the condition still meet in the optimizer's
+    all-reduce; the condition then is whether it holds on any of them.
+
+    Args:
+        condition: Boolean scalar.
+        optimizer: A built Keras optimizer.
+        gradients: One gradient a variable.
+        variables: What to move.
+    """
+    if replica_count() > 1:
+        held = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, ops.cast(condition, "int32")
+        )
+        condition = held > 0
+    state = [*variables, *optimizer.variables]
+    before = [ops.copy(variable) for variable in state]
+    optimizer.apply(gradients, variables)
+    for variable, old in zip(state, before, strict=True):
+        variable.assign(ops.where(condition, variable, old))
