@@ -107,14 +107,16 @@ class FeatureEmbedding(keras.layers.Layer):
         """Returns `(batch, slate, k)`."""
         self._check_shapes({name: value.shape for name, value in inputs.items()})
         encoded = [self._encode(spec, inputs[spec.name]) for spec in self.features]
-        slate = next(
-            ops.shape(value)[1]
+        batch, slate = next(
+            ops.shape(value)[:2]
             for spec, value in zip(self.features, encoded, strict=True)
             if spec.level == "candidate"
         )
         x = ops.concatenate(
             [
-                ops.repeat(value[:, None, :], slate, axis=1) if spec.level == "user" else value
+                ops.broadcast_to(value[:, None, :], (batch, slate, spec.dim))
+                if spec.level == "user"
+                else value
                 for spec, value in zip(self.features, encoded, strict=True)
             ],
             axis=-1,
