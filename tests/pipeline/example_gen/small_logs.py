@@ -1,0 +1,164 @@
+"""Logs of a few rows, written as tuples, in the canonical columns that the readers give."""
+
+import pyarrow as pa
+
+from pipeline.logs.dataset_config import DatasetConfig
+
+HOUR = 3_600_000
+START = 1_700_000_000_000
+
+IMPRESSIONS = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("time_ms", pa.int64()),
+        ("position", pa.int32()),
+        ("exposed", pa.bool_()),
+        ("played_s", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("behaviour_like", pa.int8()),
+        ("behaviour_follow", pa.int8()),
+        ("feature_tab", pa.string()),
+        ("feature_match", pa.float32()),
+        ("_file", pa.int32()),
+        ("_row", pa.int64()),
+    ]
+)
+QUESTIONNAIRES = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("issued_ms", pa.int64()),
+        ("answered_ms", pa.int64()),
+        ("answer", pa.int8()),
+        ("_file", pa.int32()),
+        ("_row", pa.int64()),
+    ]
+)
+FILES = {"impressions": ("i0.parquet", "i1.parquet"), "questionnaires": ("q0.parquet",)}
+
+
+def impression(request, user, item, hours, **changes):
+    """An exposed row, played 8 of 10 seconds `hours` after START, with what `changes` says."""
+    row = dict.fromkeys(IMPRESSIONS.names[:-1])
+    row.update(
+        request_id=request,
+        user_id=user,
+        item_id=item,
+        time_ms=START + int(hours * HOUR),
+        exposed=True,
+        played_s=8.0,
+        duration_s=10.0,
+        behaviour_like=0,
+        behaviour_follow=0,
+        feature_tab="home",
+        feature_match=0.5,
+        _file=0,
+    )
+    assert changes.keys() <= set(IMPRESSIONS.names)
+    return row | changes
+
+
+def unexposed(request, user, item, hours, **changes):
+    row = impression(request, user, item, hours, exposed=False, played_s=0.0)
+    return row | changes
+
+
+def answer(request, user, item, hours, code, **changes):
+    """A question issued and answered `hours` after START."""
+    time = START + int(hours * HOUR)
+    row = {
+        "request_id": request,
+        "user_id": user,
+        "item_id": item,
+        "issued_ms": time,
+        "answered_ms": time,
+        "answer": code,
+        "_file": 0,
+    }
+    return row | changes
+
+
+def impressions_table(rows):
+    return _table(rows, IMPRESSIONS)
+
+
+def questionnaires_table(rows):
+    return _table(rows, QUESTIONNAIRES)
+
+
+def users_table(ages):
+    """`{user: age}`."""
+    return pa.table(
+        {
+            "id": pa.array(list(ages), pa.string()),
+            "feature_age": pa.array(list(ages.values()), pa.float32()),
+        }
+    )
+
+
+def items_table(authors):
+    """`{item: author}`."""
+    return pa.table(
+        {
+            "id": pa.array(list(authors), pa.string()),
+            "feature_author": pa.array(list(authors.values()), pa.string()),
+        }
+    )
+
+
+def _table(rows, schema):
+    numbered = [{"_row": number, **row} for number, row in enumerate(rows, start=1)]
+    return pa.Table.from_pylist(numbered, schema)
+
+
+def config(**changes):
+    """A dataset with one feature of each table and level; `changes` replaces whole sections."""
+    values = {
+        "name": "small",
+        "tables": {
+            "impressions": {"path": "impressions*.parquet"},
+            "questionnaires": {"path": "questionnaires*.parquet"},
+            "users": {"path": "users*.parquet"},
+            "items": {"path": "items*.parquet"},
+        },
+        "columns": {
+            "request_id": "request_id",
+            "user_id": "user_id",
+            "item_id": "item_id",
+            "time": {"column": "time_ms"},
+            "position": "position",
+            "exposed": "exposed",
+            "played": {"column": "played_ms"},
+            "duration": {"column": "duration_ms"},
+        },
+        "questionnaire": {
+            "columns": {
+                "request_id": "request_id",
+                "user_id": "user_id",
+                "item_id": "item_id",
+                "issued": {"column": "issued_ms"},
+                "answered": {"column": "answered_ms"},
+                "answer": "answer",
+            },
+            "answers": {
+                "satisfied": ["satisfied"],
+                "dissatisfied": ["dissatisfied"],
+                "uncertain": ["uncertain"],
+            },
+        },
+        "behaviours": {"columns": ["like", "follow"], "positive": ["like", "follow"]},
+        "pair_window": {"hours": 48, "max_slates": 3},
+        "slate": {"max_candidates": 4, "min_candidates": 2},
+        "features": [
+            {"name": "user_id", "table": "impressions", "level": "user", "kind": "id"},
+            {"name": "item_id", "table": "impressions", "level": "candidate", "kind": "id"},
+            {"name": "age", "table": "users", "level": "user", "kind": "numeric", "default": -1},
+            {"name": "author", "table": "items", "level": "candidate", "kind": "categorical"},
+            {"name": "tab", "table": "impressions", "level": "context", "kind": "categorical"},
+            {"name": "match", "table": "impressions", "level": "candidate", "kind": "numeric"},
+        ],
+    }
+    return DatasetConfig.from_dict(values | changes)
