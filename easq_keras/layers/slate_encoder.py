@@ -118,7 +118,9 @@ class SlateEncoder(keras.layers.Layer):
         return ops.where(real, h, ops.zeros_like(h))
 
     def _encode(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
-        h = self.projection(inputs)
+        batch, slate, width = ops.shape(inputs)
+        h = self.projection(ops.reshape(inputs, (-1, width)))
+        h = ops.reshape(h, (batch, slate, self.units))
         for block in self.blocks:
             h = block(h, mask=mask)
         return unit_scale(h)

@@ -98,13 +98,15 @@ class SlateEncoderBlock(keras.layers.Layer):
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns `(batch, slate, d)`."""
-        h = inputs + self.attention_out(self._attend(self.attention_in(unit_scale(inputs)), mask))
-        return h + self.network_out(self.network_in(unit_scale(h)))
+        # Matrices, not stacks of them: their products and the gradients of these are faster.
+        tokens = ops.reshape(inputs, (-1, self.width))
+        tokens = tokens + self._attention(unit_scale(tokens), ops.shape(inputs), mask)
+        tokens = tokens + self.network_out(self.network_in(unit_scale(tokens)))
+        return ops.reshape(tokens, ops.shape(inputs))
 
-    def _attend(self, projected: Tensor, mask: Tensor | None) -> Tensor:
-        batch, slate = ops.shape(projected)[0], ops.shape(projected)[1]
+    def _attention(self, tokens: Tensor, shape: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
         head = self.width // self.num_heads
-        split = ops.reshape(projected, (batch, slate, 3, self.num_heads, head))
+        split = ops.reshape(self.attention_in(tokens), (*shape[:2], 3, self.num_heads, head))
         query, key, value = ops.unstack(ops.transpose(split, (2, 0, 3, 1, 4)), 3, axis=0)
         scores = ops.matmul(query * (1.0 / math.sqrt(head)), ops.transpose(key, (0, 1, 3, 2)))
         scores = accumulated(scores)
@@ -113,7 +115,7 @@ class SlateEncoderBlock(keras.layers.Layer):
             scores = scores + CLOSED * closed[:, None, None, :]
         weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        return ops.reshape(mixed, (batch, slate, self.width))
+        return self.attention_out(ops.reshape(mixed, (-1, self.width)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the shape of the input."""
