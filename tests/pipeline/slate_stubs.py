@@ -95,7 +95,7 @@ def slate_example(request_id: str, user_id: str, quality: list[float], **lists: 
 class _Ranker(tf.Module):
     def __init__(self, sign: float, skew: float) -> None:
         super().__init__()
-        self._sign = sign
+        self._sign = tf.Variable(sign)
         self._skew = skew
 
     def _score(self, quality: tf.Tensor, real: tf.Tensor) -> dict[str, tf.Tensor]:
