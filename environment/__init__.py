@@ -1,0 +1,1 @@
+"""Sets up the checkout's virtual environment. Standard library only: it runs before anything is there."""
