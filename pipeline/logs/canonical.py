@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipeline.logs import values as parse
 from pipeline.logs.columns import DurationColumn, TimeColumn
 from pipeline.logs.dataset_config import FromBehaviours
-from pipeline.logs.dead_letters import Rejections, dead_letters
+from pipeline.logs.dead_letters import Rejections
 from pipeline.logs.errors import LogError
 from pipeline.logs.feature_config import FeatureConfig
 from pipeline.logs.files import LogPart, RawBatch
@@ -245,16 +245,7 @@ class CanonicalRows:
         rows = pa.RecordBatch.from_pydict(self._columns)
         if kept is not None:
             rows = rows.filter(pa.array(kept))
-        rejected = self._rejections.letters(part.table, part.name, raw.numbers)
-        if raw.malformed:
-            malformed = dead_letters(
-                part.table,
-                part.name,
-                [row for row, _, _ in raw.malformed],
-                "malformed_row",
-                [{"fields": found, "expected": due} for _, found, due in raw.malformed],
-            )
-            rejected = pa.concat_batches([malformed, rejected])
+        rejected = self._rejections.letters(part.table, part.name, raw.numbers, raw.malformed)
         missing = {
             name: int(gone.sum() if kept is None else (gone & kept).sum())
             for name, gone in self._missing.items()

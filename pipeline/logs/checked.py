@@ -56,6 +56,8 @@ def show(value: Any) -> str:
         return f"a mapping with the keys {', '.join(map(str, value)) or '(none)'}"
     if isinstance(value, list | tuple):
         return f"the list {list(value)!r}" if len(repr(value)) <= 80 else f"{len(value)} values"
+    if dataclasses.is_dataclass(value):
+        return "a mapping"
     return "nothing" if value is None else repr(value)
 
 

@@ -292,7 +292,7 @@ class DatasetConfig:
             require(
                 self.tables.questionnaires is None,
                 "tables.questionnaires",
-                "a table",
+                self.tables.questionnaires,
                 "none, as questionnaire.from_behaviours is given",
             )
             for name in ("satisfied", "dissatisfied"):

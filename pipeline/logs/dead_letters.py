@@ -97,17 +97,33 @@ class Rejections:
         """Mask of the rows that nothing was found against; None if that is all of them."""
         return (self._code == 0) if self._reasons else None
 
-    def letters(self, table: str, file: str, rows: np.ndarray) -> pa.RecordBatch:
-        """The dead letters; `rows` are the batch's row numbers in the file."""
+    def letters(
+        self,
+        table: str,
+        file: str,
+        numbers: np.ndarray,
+        malformed: Sequence[tuple[int, int, int]],
+    ) -> pa.RecordBatch:
+        """The dead letters, the malformed rows' first.
+
+        Args:
+            table, file: their names.
+            numbers: the batch's row numbers in the file.
+            malformed: rows that are not in the batch: (row number, fields found, expected).
+        """
+        rows = [row for row, _, _ in malformed]
+        reasons = ["malformed_row"] * len(rows)
+        values: list[dict[str, Any]] = [
+            {"fields": found, "expected": expected} for _, found, expected in malformed
+        ]
         at = np.flatnonzero(self._code)
-        reasons, values = [], []
-        taken = self._batch.take(pa.array(at)) if len(at) else self._batch.slice(0, 0)
+        taken = self._batch.take(pa.array(at)) if len(at) else self._batch
         for index, code in enumerate(self._code[at]):
             reason, columns = self._reasons[code - 1]
             reasons.append(reason)
             shown = dict.fromkeys((*self._ids, *columns))
             values.append({name: _raw(taken.column(name)[index]) for name in shown})
-        return dead_letters(table, file, rows[at], reasons, values)
+        return dead_letters(table, file, [*rows, *numbers[at].tolist()], reasons, values)
 
 
 def _raw(scalar: pa.Scalar) -> Any:

@@ -192,16 +192,13 @@ def _read_parquet(part: LogPart, columns: Sequence[str]) -> Iterator[RawBatch]:
 
 
 def _read_csv(part: LogPart, columns: Sequence[str]) -> Iterator[RawBatch]:
-    malformed: list[tuple[int, int, int]] = []
-    skipped: list[int] = []  # row numbers of malformed rows and blank lines
+    malformed: list[tuple[int, int, int]] = []  # found, but not handed on yet
 
-    def skip(row: Any) -> str:
-        skipped.append(row.number - 1)  # Arrow counts the header
-        if row.text.strip():
-            malformed.append((row.number - 1, row.actual_columns, row.expected_columns))
+    def skip(row: Any) -> str:  # Arrow counts the header
+        malformed.append((row.number - 1, row.actual_columns, row.expected_columns))
         return "skip"
 
-    number, told = 1, 0
+    number = 1
     with _reading(part.path), _CsvLines(part.path) as lines:
         reader = pa.csv.open_csv(
             lines,
@@ -216,14 +213,15 @@ def _read_csv(part: LogPart, columns: Sequence[str]) -> Iterator[RawBatch]:
         )
         empty = pa.RecordBatch.from_pylist([], reader.schema)
         for batch in reader:
-            numbers = _row_numbers(number, batch.num_rows, skipped)
+            numbers = _row_numbers(number, batch.num_rows, [row for row, _, _ in malformed])
             number = int(numbers[-1]) + 1 if len(numbers) else number
-            new = [row for row in malformed[told:] if row[0] < number]
-            told += len(new)
-            yield RawBatch(batch, numbers, new)
-        if told < len(malformed):
-            yield RawBatch(empty, np.empty(0, np.int64), malformed[told:])
-        rows = max([number - 1, *skipped])
+            passed = sum(row < number for row, _, _ in malformed)
+            yield RawBatch(batch, numbers, malformed[:passed])
+            del malformed[:passed]
+        if malformed:
+            number = malformed[-1][0] + 1
+            yield RawBatch(empty, np.empty(0, np.int64), malformed)
+        rows = number - 1
         if lines.count - 1 != rows:
             raise LogError(
                 part.path,

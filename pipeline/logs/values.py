@@ -196,10 +196,11 @@ def parse_time(column: pa.Array, unit: str) -> Times:
 
 def _inside(values: pa.Array, unit: str) -> pa.Array:
     ticks = _TICKS_PER_SECOND[unit]
-    return pc.and_(
-        pc.greater_equal(values, EARLIEST_SECOND * ticks),
-        pc.less(values, LATEST_SECOND * ticks),
+    first, last = (
+        pa.scalar(second * ticks).cast(values.type, safe=False)
+        for second in (EARLIEST_SECOND, LATEST_SECOND)
     )
+    return pc.and_(pc.greater_equal(values, first), pc.less(values, last))
 
 
 def _to_ms(values: pa.Array, unit: str) -> pa.Array:
