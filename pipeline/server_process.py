@@ -46,6 +46,7 @@ class ServerProcess:
 
     def __enter__(self) -> ServerProcess:
         port = _free_port()
+        self._address = f"127.0.0.1:{port}"
         command = [sys.executable, "-m", "serving", f"--port={port}"]
         command += [f"--model_name={self._model_name}", f"--model_base_path={self._base_path}"]
         # A model that cannot be loaded ends the process at once.
@@ -62,9 +63,7 @@ class ServerProcess:
                 env={**os.environ, "PYTHONPATH": path},
             )
         self.address = f"127.0.0.1:{port}"
-        self._channel = grpc.insecure_channel(
-            self.address, options=[("grpc.enable_http_proxy", 0)]
-        )
+        self._channel = grpc.insecure_channel(self.address, options=[("grpc.enable_http_proxy", 0)])
         return self
 
     def __exit__(
@@ -80,6 +79,11 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the server's gRPC port."""
+        return self._address
 
     def wait_until_available(self, timeout_seconds: float) -> float:
         """Waits until every version is AVAILABLE; an open port is not enough.

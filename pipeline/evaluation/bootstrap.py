@@ -59,18 +59,32 @@ def bootstrap_means(values: Floats, *, seed: int, replicates: int = REPLICATES) 
         replicates: How many draws.
     """
     defined = ~np.isnan(values)
-    filled = np.where(defined, values, 0.0)
-    n_users = defined.sum(axis=0)
-    mean = _ratio(filled.sum(axis=0), n_users.astype(np.float64))
+    return bootstrap_ratios(
+        np.where(defined, values, 0.0), defined.astype(np.float64), seed=seed, replicates=replicates
+    )
+
+
+def bootstrap_ratios(
+    sums: Floats, counts: Floats, *, seed: int, replicates: int = REPLICATES
+) -> Means:
+    """Σ sums / Σ counts over users, a column each, with intervals from drawing users.
+
+    Args:
+        sums: `[users, columns]`, 0 where a user has nothing to add.
+        counts: `[users, columns]`, what the sums are divided by, e.g. how many answers were summed.
+        seed: Same values, same seed, same intervals.
+        replicates: How many draws.
+    """
+    n_users = (counts > 0).sum(axis=0)
+    mean = _ratio(sums.sum(axis=0), counts.sum(axis=0))
     rng = np.random.default_rng(seed)
-    sums, counts = filled, defined.astype(np.float64)
-    if len(values) > MAX_UNITS:
-        unit = rng.permutation(len(values)) % MAX_UNITS
+    if len(sums) > MAX_UNITS:
+        unit = rng.permutation(len(sums)) % MAX_UNITS
         sums, counts = _sum_by(unit, sums), _sum_by(unit, counts)
     units = len(sums)
     if units == 0:
-        return Means(mean, np.full((replicates, values.shape[1]), np.nan), n_users)
-    drawn = np.empty((replicates, values.shape[1]))
+        return Means(mean, np.full((replicates, sums.shape[1]), np.nan), n_users)
+    drawn = np.empty((replicates, sums.shape[1]))
     for start in range(0, replicates, _CHUNK):
         size = min(_CHUNK, replicates - start)
         times = rng.multinomial(units, np.full(units, 1.0 / units), size=size).astype(np.float64)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.bootstrap import MAX_UNITS, bootstrap_means
+from pipeline.evaluation.bootstrap import MAX_UNITS, bootstrap_means, bootstrap_ratios
 
 NAN = float("nan")
 
@@ -50,3 +50,11 @@ def test_the_interval_of_a_difference_is_paired_by_user():
     assert 0.09 < low < high < 0.11
     alone_low, alone_high = means.interval(0)
     assert alone_high - alone_low > 20 * (high - low)
+
+
+def test_a_ratio_weighs_users_by_their_counts():
+    # One user with 8 answers of which 4 are likes, one with 2 of which 2 are.
+    ratios = bootstrap_ratios(np.array([[4.0], [2.0]]), np.array([[8.0], [2.0]]), seed=0)
+    assert ratios.mean.tolist() == [0.6]
+    # The three samples of two users give 4/8, 6/10 and 2/2.
+    assert set(np.round(ratios.replicates[:, 0], 6)) == {0.5, 0.6, 1.0}
