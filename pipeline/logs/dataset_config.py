@@ -194,8 +194,9 @@ class Slate:
     """The candidates of one request, ranked together.
 
     Attributes:
-        max_candidates: the width of a slate in training and serving. Longer requests are
-            rejected and counted; slates rebuilt from time are split instead.
+        max_candidates: the width of a slate in training and serving. The rest of a longer
+            request is dropped, candidates that were not exposed first, and counted; slates
+            rebuilt from time are split instead.
         min_candidates: a slate with fewer has nothing to compare and is rejected and counted,
             unless it holds an answer.
         rebuild: how to form slates where `columns.request_id` is not given.
@@ -213,7 +214,7 @@ class Slate:
 
 @dataclass(frozen=True)
 class Split:
-    """The last `eval_fraction` of the log's time range is for evaluation, the rest to train."""
+    """Evaluation gets the last `eval_fraction` of the impressions, by time; training the rest."""
 
     eval_fraction: float = 0.25
 
