@@ -1,10 +1,13 @@
 """DPO between the exposed items of a slate, by a predicted preference."""
 
 import operator
+from typing import Any
 
+import keras
 from keras import ops
 
 from easq_keras.arguments import at_least
+from easq_keras.losses.pair_loss import PairLoss
 from easq_keras.losses.pairwise import Pairs, checked_scores, logistic, reduced, sum_over_pairs
 from easq_keras.types import Tensor
 
@@ -68,3 +71,39 @@ def dense_dpo_loss(
         items = ops.sum(ops.cast(valid, scores.dtype), axis=1)
         num_pairs = ops.sum(items * (items - 1.0)) / 2.0
     return reduced(total, ops.cast(num_pairs, scores.dtype), reduction)
+
+
+@keras.saving.register_keras_serializable(package="easq_keras")
+class DenseDPOLoss(PairLoss):
+    """`dense_dpo_loss` as a `keras.losses.Loss`.
+
+    Args:
+        beta: See `dense_dpo_loss`.
+        reduction: `"mean"` or `"sum"`.
+        **kwargs: `name`, `dtype` of `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Preferences `(batch, slate)`, or a dictionary with `"preference"` and any of
+            `"reference_scores"`, `"mask"`, `"num_pairs"`.
+        y_pred: Scores of the policy, `(batch, slate)`.
+
+    Example:
+
+    >>> loss = DenseDPOLoss()
+    >>> round(float(loss(np.array([[4.0, -4.0]]), np.zeros((1, 2)))), 4)
+    1.3364
+    """
+
+    TARGETS = ("preference", "reference_scores", "mask", "num_pairs")
+
+    def __init__(self, beta: float = 1.0, reduction: str = "mean", **kwargs: Any) -> None:
+        super().__init__(reduction=reduction, **kwargs)
+        self.beta = at_least("beta", beta, 0, strictly=True)
+
+    def call(self, y_true: dict[str, Tensor], y_pred: Tensor) -> Tensor:
+        """Returns the loss, a scalar."""
+        return dense_dpo_loss(scores=y_pred, beta=self.beta, reduction=self.reduction, **y_true)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "beta": self.beta}

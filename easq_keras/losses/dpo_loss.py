@@ -1,7 +1,13 @@
 """Direct preference optimisation on the answers of a questionnaire."""
 
+from typing import Any
+
+import keras
+
 from easq_keras.arguments import at_least, one_of
+from easq_keras.losses.log_prob import READINGS
 from easq_keras.losses.log_prob import log_prob as log_prob_of
+from easq_keras.losses.pair_loss import PairLoss
 from easq_keras.losses.pairs import valid_items
 from easq_keras.losses.pairwise import (
     Pairs,
@@ -81,14 +87,7 @@ def dpo_loss(
     >>> round(float(dpo_loss(answers, scores, beta=1.0)), 4)  # no reference
     0.3133
     """
-    beta = at_least("beta", beta, 0, strictly=True)
-    one_of("loss_type", loss_type, LOSS_TYPES)
-    label_smoothing = at_least("label_smoothing", label_smoothing, 0)
-    if label_smoothing >= 0.5 or (label_smoothing > 0 and loss_type != "dpo"):
-        raise ValueError(
-            "`label_smoothing` must lie in [0, 0.5) and goes with loss_type='dpo' only. "
-            f"Received: label_smoothing={label_smoothing}, loss_type={loss_type!r}."
-        )
+    beta = _checked(beta, loss_type, label_smoothing)
     scores = checked_scores(
         labels, scores, reference_scores=reference_scores, mask=mask, weights=weights
     )
@@ -101,3 +100,78 @@ def dpo_loss(
         loss = squared(0.5 / beta) if loss_type == "ipo" else logistic(beta, label_smoothing)
         sums = sum_over_pairs(pairs, policy, reference, loss, reference_floor=reference_floor)
     return reduced(*sums, reduction)
+
+
+def _checked(beta: float, loss_type: str, label_smoothing: float) -> float:
+    one_of("loss_type", loss_type, LOSS_TYPES)
+    at_least("label_smoothing", label_smoothing, 0)
+    if label_smoothing >= 0.5 or (label_smoothing > 0 and loss_type != "dpo"):
+        raise ValueError(
+            "`label_smoothing` must lie in [0, 0.5) and goes with loss_type='dpo' only. "
+            f"Received: label_smoothing={label_smoothing}, loss_type={loss_type!r}."
+        )
+    return at_least("beta", beta, 0, strictly=True)
+
+
+@keras.saving.register_keras_serializable(package="easq_keras")
+class DPOLoss(PairLoss):
+    """`dpo_loss` as a `keras.losses.Loss`.
+
+    Args:
+        beta: See `dpo_loss`, as for all up to `reduction`.
+        loss_type: `"dpo"`, `"ipo"` or `"sdpo"`.
+        label_smoothing: Share of answers taken to be wrong.
+        log_prob: How a score becomes a log-probability.
+        reference_floor: Whether a reference that disagrees with the answer is ignored.
+        reduction: `"mean"` or `"sum"`.
+        **kwargs: `name`, `dtype` of `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Labels `(batch, slate)`, or a dictionary with `"labels"` and any of
+            `"reference_scores"`, `"mask"`, `"groups"`, `"weights"`.
+        y_pred: Scores of the policy, `(batch, slate)`.
+        sample_weight: See `PairLoss`.
+
+    Example:
+
+    >>> loss = DPOLoss(beta=1.0)
+    >>> targets = {"labels": np.array([[1.0, 0.0]]), "reference_scores": np.array([[1.0, 0.0]])}
+    >>> round(float(loss(targets, np.array([[1.0, 0.0]]))), 4)
+    0.6931
+    """
+
+    TARGETS = ("labels", "reference_scores", "mask", "groups", "weights")
+
+    def __init__(
+        self,
+        beta: float = 0.1,
+        loss_type: str = "dpo",
+        label_smoothing: float = 0.0,
+        log_prob: str = "score",
+        reference_floor: bool = False,
+        reduction: str = "mean",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(reduction=reduction, **kwargs)
+        self.beta = _checked(beta, loss_type, label_smoothing)
+        self.loss_type = loss_type
+        self.label_smoothing = float(label_smoothing)
+        self.log_prob = one_of("log_prob", log_prob, READINGS)
+        self.reference_floor = bool(reference_floor)
+
+    def call(self, y_true: dict[str, Tensor], y_pred: Tensor) -> Tensor:
+        """Returns the loss, a scalar."""
+        return dpo_loss(scores=y_pred, reduction=self.reduction, **self._options(), **y_true)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "beta": self.beta,
+            "loss_type": self.loss_type,
+            "label_smoothing": self.label_smoothing,
+            "log_prob": self.log_prob,
+            "reference_floor": self.reference_floor,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._options()}

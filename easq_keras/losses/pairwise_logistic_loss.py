@@ -1,6 +1,11 @@
 """Pairwise logistic loss, also known as BPR, within slates or groups of slates."""
 
+from typing import Any
+
+import keras
+
 from easq_keras.arguments import at_least
+from easq_keras.losses.pair_loss import PairLoss
 from easq_keras.losses.pairs import valid_items
 from easq_keras.losses.pairwise import (
     Pairs,
@@ -63,3 +68,44 @@ def pairwise_logistic_loss(
     scores = checked_scores(labels, scores, mask=mask, weights=weights)
     pairs = Pairs(labels, valid_items(labels, mask), weights, groups)
     return reduced(*sum_over_pairs(pairs, scores, None, loss), reduction)
+
+
+@keras.saving.register_keras_serializable(package="easq_keras")
+class PairwiseLogisticLoss(PairLoss):
+    """`pairwise_logistic_loss` as a `keras.losses.Loss`.
+
+    `keras_rs.losses.PairwiseLogisticLoss` is its namesake without groups. It takes the mean over
+    items and not over pairs, its gradient is 0 where two scores are equal (here it is ±½, so
+    that ties can be broken), and a NaN in the padding makes it NaN.
+
+    Args:
+        temperature: See `pairwise_logistic_loss`.
+        reduction: `"mean"` over the pairs of the batch, or `"sum"`.
+        **kwargs: `name`, `dtype` of `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Labels `(batch, slate)`, or a dictionary with `"labels"` and any of `"mask"`,
+            `"groups"`, `"weights"`.
+        y_pred: Scores, `(batch, slate)`.
+        sample_weight: See `PairLoss`.
+
+    Example:
+
+    >>> loss = PairwiseLogisticLoss()
+    >>> round(float(loss(np.array([[1.0, 0.0, -1.0]]), np.array([[2.0, 1.0, 5.0]]))), 4)
+    0.3133
+    """
+
+    def __init__(self, temperature: float = 1.0, reduction: str = "mean", **kwargs: Any) -> None:
+        super().__init__(reduction=reduction, **kwargs)
+        self.temperature = at_least("temperature", temperature, 0, strictly=True)
+
+    def call(self, y_true: dict[str, Tensor], y_pred: Tensor) -> Tensor:
+        """Returns the loss, a scalar."""
+        return pairwise_logistic_loss(
+            scores=y_pred, temperature=self.temperature, reduction=self.reduction, **y_true
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "temperature": self.temperature}
