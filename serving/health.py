@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 
-from serving.text_protos import declare
+from serving.declared_protos import declare
 
 SERVICE = "grpc.health.v1.Health"
 _CLASSES = declare(
@@ -43,8 +44,6 @@ def health_handler(status: Callable[[str], int]) -> grpc.GenericRpcHandler:
         return HealthCheckResponse(status=found)
 
     def watch(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        import threading
-
         ended = threading.Event()
         context.add_callback(ended.set)
         last = None

@@ -1,8 +1,8 @@
 """TensorProto to numpy and back, without the copies of `tf.make_ndarray` and friends.
 
-`tensor_content` is viewed in place. Typed float fields are read from and written as their packed
-wire bytes, which costs microseconds where a Python list of a million floats costs tens of
-milliseconds.
+It needs no TensorFlow, so that a client does not. `tensor_content` is viewed in place. Typed float
+fields are read from and written as their packed wire bytes, which costs microseconds where a Python
+list of a million floats costs tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.core.framework import tensor_pb2, types_pb2
 
 Array = NDArray[Any]
 
@@ -23,36 +22,62 @@ MAX_FILLED_BYTES = 1 << 28
 # From here on the packed bytes of a repeated field beat its Python list.
 _PACKED_FROM = 64
 
-_FIELDS: dict[int, tuple[str, Any]] = {
-    types_pb2.DT_FLOAT: ("float_val", np.float32),
-    types_pb2.DT_DOUBLE: ("double_val", np.float64),
-    types_pb2.DT_INT32: ("int_val", np.int32),
-    types_pb2.DT_INT16: ("int_val", np.int16),
-    types_pb2.DT_INT8: ("int_val", np.int8),
-    types_pb2.DT_UINT8: ("int_val", np.uint8),
-    types_pb2.DT_UINT16: ("int_val", np.uint16),
-    types_pb2.DT_INT64: ("int64_val", np.int64),
-    types_pb2.DT_BOOL: ("bool_val", np.bool_),
-    types_pb2.DT_STRING: ("string_val", np.object_),
-    types_pb2.DT_UINT32: ("uint32_val", np.uint32),
-    types_pb2.DT_UINT64: ("uint64_val", np.uint64),
-    types_pb2.DT_COMPLEX64: ("scomplex_val", np.complex64),
-    types_pb2.DT_COMPLEX128: ("dcomplex_val", np.complex128),
-    types_pb2.DT_HALF: ("half_val", np.float16),
-    types_pb2.DT_BFLOAT16: ("half_val", tf.bfloat16.as_numpy_dtype),
+# TensorFlow's DataType enum.
+DT_FLOAT = 1
+DT_DOUBLE = 2
+DT_INT32 = 3
+DT_UINT8 = 4
+DT_INT16 = 5
+DT_INT8 = 6
+DT_STRING = 7
+DT_COMPLEX64 = 8
+DT_INT64 = 9
+DT_BOOL = 10
+DT_BFLOAT16 = 14
+DT_UINT16 = 17
+DT_COMPLEX128 = 18
+DT_HALF = 19
+DT_UINT32 = 22
+DT_UINT64 = 23
+
+# Of each type: its name in messages, the field of typed values, the numpy type.
+_TYPES: dict[int, tuple[str, str, Any]] = {
+    DT_FLOAT: ("float", "float_val", np.float32),
+    DT_DOUBLE: ("double", "double_val", np.float64),
+    DT_INT32: ("int32", "int_val", np.int32),
+    DT_UINT8: ("uint8", "int_val", np.uint8),
+    DT_INT16: ("int16", "int_val", np.int16),
+    DT_INT8: ("int8", "int_val", np.int8),
+    DT_STRING: ("string", "string_val", np.object_),
+    DT_COMPLEX64: ("complex64", "scomplex_val", np.complex64),
+    DT_INT64: ("int64", "int64_val", np.int64),
+    DT_BOOL: ("bool", "bool_val", np.bool_),
+    DT_BFLOAT16: ("bfloat16", "half_val", ml_dtypes.bfloat16),
+    DT_UINT16: ("uint16", "int_val", np.uint16),
+    DT_COMPLEX128: ("complex128", "dcomplex_val", np.complex128),
+    DT_HALF: ("half", "half_val", np.float16),
+    DT_UINT32: ("uint32", "uint32_val", np.uint32),
+    DT_UINT64: ("uint64", "uint64_val", np.uint64),
 }
-_ENUMS = {np.dtype(dtype): enum for enum, (_, dtype) in _FIELDS.items()}
+_ENUMS = {np.dtype(dtype): enum for enum, (_, _, dtype) in _TYPES.items()}
 # Fields whose packed wire bytes are the array's own bytes, by their tag byte (number, wire type 2).
-_PACKED_TAGS = {types_pb2.DT_FLOAT: b"\x2a", types_pb2.DT_DOUBLE: b"\x32"}
+_PACKED_TAGS = {DT_FLOAT: b"\x2a", DT_DOUBLE: b"\x32"}
 
 
 def dtype_name(enum: int) -> str:
     """TensorFlow's name of a type, such as `float` or `string`, for messages."""
-    try:
-        name = str(tf.dtypes.as_dtype(enum).name)
-    except TypeError:
-        return f"unknown dtype enum ({enum})"
-    return {"float32": "float", "float64": "double"}.get(name, name)
+    return _TYPES[enum][0] if enum in _TYPES else f"number {enum} of the DataType enum"
+
+
+def numpy_type(enum: int) -> Any:
+    """The numpy type of a TensorFlow type.
+
+    Raises:
+        ValueError: it is not the type of a dense tensor.
+    """
+    if enum not in _TYPES:
+        raise ValueError(f"a tensor of type {dtype_name(enum)} cannot be sent")
+    return _TYPES[enum][2]
 
 
 def to_array(proto: Any) -> Array:
@@ -71,9 +96,7 @@ def to_array(proto: Any) -> Array:
             do not fill it.
     """
     dtype = proto.dtype
-    if dtype not in _FIELDS:
-        raise ValueError(f"a tensor of type {dtype_name(dtype)} cannot be sent")
-    field, numpy_dtype = _FIELDS[dtype]
+    numpy_dtype = numpy_type(dtype)
     if proto.tensor_shape.unknown_rank:
         raise ValueError("the shape is of unknown rank")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
@@ -84,7 +107,7 @@ def to_array(proto: Any) -> Array:
     count = math.prod(shape)
     content = proto.tensor_content
     if content:
-        if dtype == types_pb2.DT_STRING:
+        if dtype == DT_STRING:
             return string_array(_split_strings(content, count), shape)
         itemsize = np.dtype(numpy_dtype).itemsize
         if len(content) != count * itemsize:
@@ -92,31 +115,31 @@ def to_array(proto: Any) -> Array:
                 f"tensor_content has {len(content)} bytes, {list(shape)} needs {count * itemsize}"
             )
         return np.frombuffer(content, numpy_dtype).reshape(shape)
-    return _from_values(getattr(proto, field), dtype, numpy_dtype, shape, count, proto)
+    return _from_values(getattr(proto, _TYPES[dtype][1]), dtype, numpy_dtype, shape, count, proto)
 
 
 def _from_values(
     values: Any, dtype: int, numpy_dtype: Any, shape: tuple[int, ...], count: int, proto: Any
 ) -> Array:
     given = len(values)
-    if dtype in (types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128):
+    if dtype in (DT_COMPLEX64, DT_COMPLEX128):
         given //= 2
     if given < count and count * max(np.dtype(numpy_dtype).itemsize, 8) > MAX_FILLED_BYTES:
         raise ValueError(f"{given} values given for the {count} of shape {list(shape)}")
-    if dtype == types_pb2.DT_STRING:
+    if dtype == DT_STRING:
         items = list(values[:count])
         items += [items[-1] if items else b""] * (count - len(items))
         return string_array(items, shape)
     array: Array
     if dtype in _PACKED_TAGS and given >= _PACKED_FROM:
         array = np.frombuffer(_packed_bytes(proto, given, numpy_dtype), numpy_dtype)
-    elif dtype in (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16):
+    elif dtype in (DT_HALF, DT_BFLOAT16):
         array = np.array(values, np.int64).astype(np.uint16).view(numpy_dtype)
-    elif dtype == types_pb2.DT_COMPLEX64:
+    elif dtype == DT_COMPLEX64:
         array = np.array(values[: 2 * given], np.float32).view(np.complex64)
-    elif dtype == types_pb2.DT_COMPLEX128:
+    elif dtype == DT_COMPLEX128:
         array = np.array(values[: 2 * given], np.float64).view(np.complex128)
-    elif dtype in (types_pb2.DT_INT8, types_pb2.DT_INT16, types_pb2.DT_UINT8, types_pb2.DT_UINT16):
+    elif dtype in (DT_INT8, DT_INT16, DT_UINT8, DT_UINT16):
         array = np.array(values, np.int32).astype(numpy_dtype)
     else:
         array = np.array(values, numpy_dtype)
@@ -141,7 +164,7 @@ def _packed_bytes(proto: Any, given: int, numpy_dtype: Any) -> bytes:
 
     A copy of the values alone is serialised, so that the field is the last and only one.
     """
-    alone = tensor_pb2.TensorProto()
+    alone = type(proto)()
     if numpy_dtype is np.float32:
         alone.float_val.MergeFrom(proto.float_val)
     else:
@@ -193,14 +216,14 @@ def fill_proto(proto: Any, array: Any, *, as_content: bool) -> None:
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
     if array.dtype.kind in "OSU":
-        proto.dtype = types_pb2.DT_STRING
+        proto.dtype = DT_STRING
         proto.string_val.extend(_as_bytes(item) for item in array.ravel().tolist())
         return
     enum = _ENUMS.get(array.dtype.newbyteorder("="))
     if enum is None:
         raise ValueError(f"numpy type {array.dtype} has no TensorFlow type")
     proto.dtype = enum
-    numpy_dtype = np.dtype(_FIELDS[enum][1])
+    numpy_dtype = np.dtype(_TYPES[enum][2])
     array = np.ascontiguousarray(array, numpy_dtype)
     if as_content:
         proto.tensor_content = array.tobytes()
@@ -208,15 +231,15 @@ def fill_proto(proto: Any, array: Any, *, as_content: bool) -> None:
     if enum in _PACKED_TAGS and array.size >= _PACKED_FROM:
         proto.MergeFromString(_PACKED_TAGS[enum] + _varint(array.nbytes) + array.tobytes())
         return
-    if enum in (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16):
+    if enum in (DT_HALF, DT_BFLOAT16):
         values = array.view(np.uint16)
-    elif enum == types_pb2.DT_COMPLEX64:
+    elif enum == DT_COMPLEX64:
         values = array.reshape(-1).view(np.float32)
-    elif enum == types_pb2.DT_COMPLEX128:
+    elif enum == DT_COMPLEX128:
         values = array.reshape(-1).view(np.float64)
     else:
         values = array
-    getattr(proto, _FIELDS[enum][0]).extend(values.ravel().tolist())
+    getattr(proto, _TYPES[enum][1]).extend(values.ravel().tolist())
 
 
 def _as_bytes(item: Any) -> bytes:

@@ -1,35 +1,22 @@
 """Text-format configuration files, and the protos of those that no Python package carries.
 
-MonitoringConfig, SSLConfig and BatchingParameters are not in the tensorflow-serving-api wheel.
-They are declared here, in a descriptor pool of their own, with TensorFlow Serving's names and
-field numbers, so that a file written for it parses and a misspelt field is refused.
+MonitoringConfig, SSLConfig and BatchingParameters are not in the tensorflow-serving-api wheel. They
+are declared here with TensorFlow Serving's names and field numbers, so that a file written for it
+parses and a misspelt field is refused.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-    text_format,
-    wrappers_pb2,
-)
+from google.protobuf import text_format
 
+from serving.declared_protos import declare
 from serving.errors import invalid, not_found
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "bool": _FIELD.TYPE_BOOL,
-    "string": _FIELD.TYPE_STRING,
-    "int64": _FIELD.TYPE_INT64,
-    "int32": _FIELD.TYPE_INT32,
-}
 _PACKAGE = "tensorflow.serving"
 _WRAPPED = "google.protobuf."
 
-# message: [(field, number, type)]; a type starting with * is repeated.
 _MESSAGES = {
     "PrometheusConfig": [("enable", 1, "bool"), ("path", 2, "string")],
     "MonitoringConfig": [("prometheus_config", 1, f"{_PACKAGE}.PrometheusConfig")],
@@ -51,44 +38,6 @@ _MESSAGES = {
         ("max_execution_batch_size", 9, f"{_WRAPPED}Int64Value"),
     ],
 }
-
-
-def declare(
-    package: str, messages: dict[str, list[tuple[str, int, str]]], file_name: str
-) -> dict[str, Any]:
-    """Message classes made at run time, in a pool that cannot clash with generated code.
-
-    Args:
-        package: the protos' package.
-        messages: fields of each message as (name, number, type), the type a scalar's name, a full
-            message name, or either after `*` for a repeated field.
-        file_name: name of the proto file they stand for.
-
-    Returns:
-        Classes by message name.
-    """
-    file = descriptor_pb2.FileDescriptorProto(name=file_name, package=package, syntax="proto3")
-    file.dependency.append(wrappers_pb2.DESCRIPTOR.name)
-    for name, fields in messages.items():
-        message = file.message_type.add(name=name)
-        for field_name, number, kind in fields:
-            field = message.field.add(name=field_name, number=number)
-            field.label = _FIELD.LABEL_REPEATED if kind[0] == "*" else _FIELD.LABEL_OPTIONAL
-            kind = kind.lstrip("*")
-            if kind in _SCALARS:
-                field.type = _SCALARS[kind]
-            else:
-                field.type = _FIELD.TYPE_MESSAGE
-                field.type_name = f".{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    wrappers = descriptor_pb2.FileDescriptorProto()
-    wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
-    pool.Add(wrappers)
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
-        for name in messages
-    }
 
 
 _CLASSES = declare(_PACKAGE, _MESSAGES, "easq/serving/config.proto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -42,10 +43,6 @@ class Running:
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
-    def stop(self) -> None:
-        self.channel.close()
-        self.server.stop()
-
 
 def make_predict_request(
     model: str = "slates",
@@ -79,30 +76,30 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def start_server() -> Iterator[Callable[..., Running]]:
-    """Starts servers with free ports; they stop with the session or when told to."""
-    started: list[Running] = []
+@contextlib.contextmanager
+def servers() -> Iterator[Callable[..., Running]]:
+    """Starts servers on free ports, with short waits unless told otherwise; stops them all."""
+    started: list[ModelServer] = []
 
     def start(**settings: Any) -> Running:
-        options = ServerOptions(
-            **{
-                "port": 0,
-                "file_system_poll_wait_seconds": 1,
-                "load_retry_interval_micros": 100_000,
-                "max_num_load_retries": 1,
-                **settings,
-            }
-        )
-        server = ModelServer(options)
+        defaults = {"port": 0, "load_retry_interval_micros": 100_000, "max_num_load_retries": 1}
+        server = ModelServer(ServerOptions(**{**defaults, **settings}))
+        started.append(server)
         server.start()
-        running = Running(server)
-        started.append(running)
-        return running
+        return Running(server)
 
-    yield start
-    for running in started:
-        running.stop()
+    try:
+        yield start
+    finally:
+        for server in started:
+            server.stop()
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., Running]]:
+    """Starts servers for one test."""
+    with servers() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
@@ -128,14 +125,15 @@ model_config_list {{
 
 
 @pytest.fixture(scope="session")
-def running(start_server: Callable[..., Running], models_config: Path) -> Running:
+def running(models_config: Path) -> Iterator[Running]:
     """The server most tests ask: half (TF1) and slates, versions 1 and 2, with labels."""
-    return start_server(
-        model_config_file=os.fspath(models_config),
-        allow_version_labels_for_unavailable_models=True,
-        enable_grpc_healthcheck_service=True,
-        file_system_poll_wait_seconds=0,
-    )
+    with servers() as start:
+        yield start(
+            model_config_file=os.fspath(models_config),
+            allow_version_labels_for_unavailable_models=True,
+            enable_grpc_healthcheck_service=True,
+            file_system_poll_wait_seconds=0,
+        )
 
 
 @pytest.fixture

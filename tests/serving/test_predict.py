@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 from serving import tensors
 from tests.serving.conftest import Running, make_predict_request
@@ -196,7 +201,29 @@ def test_bytes_that_are_no_request(running: Running) -> None:
     assert caught.value.code() == grpc.StatusCode.INTERNAL
 
 
-def test_a_deadline_that_has_passed(running: Running) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        running.prediction.Predict(make_predict_request(**SLATE), timeout=1e-6)
-    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+def test_a_request_whose_deadline_passed_in_the_queue_is_not_run(
+    start_server: Callable[..., Running], saved_models: Path
+) -> None:
+    running = start_server(model_base_path=f"{saved_models}/slates", grpc_max_threads=1)
+    servable = running.server.manager.acquire(make_predict_request("default").model_spec)
+    runs = []
+    run = servable.engine.run
+
+    def slow_run(*arguments: Any) -> Any:
+        runs.append(arguments)
+        time.sleep(0.5)
+        return run(*arguments)
+
+    servable.engine.run = slow_run  # type: ignore[method-assign]
+    with servable:
+        request = make_predict_request("default", **SLATE)
+        first = running.prediction.Predict.future(request, timeout=10)
+        second = running.prediction.Predict.future(request, timeout=0.2)
+        assert second.exception().code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert first.exception() is None
+        running.prediction.GetModelMetadata(
+            get_model_metadata_pb2.GetModelMetadataRequest(
+                model_spec=request.model_spec, metadata_field=["signature_def"]
+            )
+        )
+    assert len(runs) == 1
