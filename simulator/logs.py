@@ -235,12 +235,15 @@ class _ParquetFile:
     def __init__(self, path: Path, schema: pa.Schema):
         self._path = path
         self._partial = path.with_name(path.name + ".partial")
-        numbers = [field.name for field in schema if pa.types.is_floating(field.type)]
+        # Ids and times rise or repeat: differences are smaller and faster than a dictionary.
+        whole = [field.name for field in schema if pa.types.is_int64(field.type)]
+        fractions = [field.name for field in schema if pa.types.is_floating(field.type)]
         self._writer = pq.ParquetWriter(
             self._partial,
             schema,
             compression="snappy",
-            use_dictionary=[name for name in schema.names if name not in numbers],
+            use_dictionary=[name for name in schema.names if name not in whole + fractions],
+            column_encoding=dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
         )
         self._waiting: list[pa.Table] = []
         self._rows = 0
