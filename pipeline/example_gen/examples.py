@@ -29,7 +29,7 @@ def example_batch(
     *,
     pair_group: Ints | None = None,
     group_time: Ints | None = None,
-) -> tuple[pa.RecordBatch, int]:
+) -> pa.RecordBatch:
     """The columns of the examples of some slates, ready to be encoded.
 
     Args:
@@ -38,9 +38,6 @@ def example_batch(
         popularity: see `popularity_of`. For evaluation only, never a feature.
         config: the dataset.
         pair_group, group_time: `[slates]`; by default no group and the slate's own time.
-
-    Returns:
-        The columns, and how many candidates the items table does not have.
     """
     count = slates.num_rows
     columns = {name: one_chunk(slates, name) for name in slates.column_names}
@@ -54,14 +51,18 @@ def example_batch(
         _rows(look_up_text(ids, one_chunk(popularity, "item_id")))
     )
     columns["popularity"] = lists(offsets, pc.fill_null(liked, 0).cast(pa.float32()))
-    unknown = 0
     if items is not None:
         at = look_up_text(ids, one_chunk(items, "id"))
-        unknown = int((at == ABSENT).sum())
         for feature in config.features_of("items"):
             if feature.name != "item_id":
                 columns[feature.name] = lists(offsets, feature_values(items, feature, at))
-    return pa.RecordBatch.from_pydict(columns), unknown
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def unknown_candidates(slates: pa.Table, items: pa.Table) -> int:
+    """How many candidates of the slates the items table does not have."""
+    ids = one_chunk(slates, "item_id").flatten()
+    return int((look_up_text(ids, one_chunk(items, "id")) == ABSENT).sum())
 
 
 def _rows(at: Ints) -> pa.Array:

@@ -1,0 +1,51 @@
+"""Tables as Beam moves them: cut by a hash of the user, serialized in Arrow's IPC format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.example_gen.columnar import Ints
+
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """The table in Arrow's IPC stream format, compressed."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=_COMPRESSED) as writer:
+        writer.write_table(table.combine_chunks())
+    return sink.getvalue().to_pybytes()
+
+
+def from_bytes(parts: Iterable[bytes]) -> pa.Table:
+    """One table of all parts (at least one)."""
+    return pa.concat_tables([pa.ipc.open_stream(part).read_all() for part in parts])
+
+
+def shards_of(table: pa.Table, column: str, shards: int) -> Iterator[tuple[int, pa.Table]]:
+    """Cuts a table so that equal ids of a text column are in the same shard.
+
+    Yields:
+        Every shard in turn, also those without a row.
+    """
+    shard = _shard(table.column(column), shards)
+    order = np.argsort(shard, kind="stable")
+    ends = np.searchsorted(shard[order], np.arange(shards + 1))
+    by_shard = table.take(pa.array(order))
+    for number in range(shards):
+        yield number, by_shard.slice(ends[number], ends[number + 1] - ends[number])
+
+
+def _shard(ids: pa.ChunkedArray, shards: int) -> Ints:
+    encoded = pc.dictionary_encode(ids).unify_dictionaries().combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):  # no rows
+        return np.zeros(0, np.int64)
+    # Keyed SipHash of the text: the same in every process and on every machine.
+    texts = encoded.dictionary.to_numpy(zero_copy_only=False)
+    hashed = pd.util.hash_array(texts, categorize=False)
+    return (hashed % np.uint64(shards)).astype(np.int64)[encoded.indices.to_numpy()]
