@@ -23,7 +23,7 @@ after a click, and carry the person's habit, so they are biased proxies. Exposur
 change what a person makes of a video.
 
 An upstream model predicts p_click, p_watch (the watched share) and p_like for every candidate:
-the true log-odds plus .6·ℓ, .6·ℓ and 1.0·ℓ. A ranking stage is given these.
+the true log-odds plus .6·ℓ, .6·ℓ and 2·ℓ, likes being rare. A ranking stage is given these.
 """
 
 from collections.abc import Sequence
@@ -164,5 +164,5 @@ def predictions(
     return (
         sigmoid(prospects.click + np.float32(0.6) * logistic(luck[0])),
         sigmoid(prospects.watch + np.float32(0.6) * logistic(luck[1])),
-        sigmoid(like + logistic(luck[2])),
+        sigmoid(like + np.float32(2.0) * logistic(luck[2])),
     )

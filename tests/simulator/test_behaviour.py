@@ -174,7 +174,7 @@ def test_predictions_are_right_at_the_median_and_noisy_around_it():
         return 1 / (1 + np.exp(-np.array(log_odds)))
 
     quartile = np.log(3)
-    for predicted, noise in ((p_click, 0.6), (p_watch, 0.6), (p_like, 1.0)):
+    for predicted, noise in ((p_click, 0.6), (p_watch, 0.6), (p_like, 2.0)):
         expected = share([1 - noise * quartile, 1, 1 + noise * quartile])
         np.testing.assert_allclose(predicted[0], expected, rtol=1e-5)
 
