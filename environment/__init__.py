@@ -1,1 +1,4 @@
-"""Sets up the checkout's virtual environment. Standard library only: it runs before anything is there."""
+"""The virtual environment of the checkout: its lock, its set-up, and wheels for older systems.
+
+Standard library only, as the set-up runs before any package is there.
+"""

@@ -27,7 +27,6 @@ from environment import relink
 from environment.elf import ElfError
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHON_VERSION = (3, 11)
 # pip itself, and what builds the few packages that are published as source only.
 BUILD_TOOLS = ("pip", "setuptools")
 
@@ -54,20 +53,21 @@ class Environment:
         self._record = self.folder / "setup.json"
 
     def key(self) -> dict[str, str]:
-        """What the environment depends on: where and for which interpreter it was made
-        (`base`), and what was installed (`lock`)."""
+        """What the environment depends on: where and for which glibc it was made (`base`), and
+        what was installed (`lock`). Any Python 3.11 may ask: the one it was made with stays."""
         project = tomllib.loads((self.root / "pyproject.toml").read_text())
         lock = hashlib.sha256((self.root / "requirements.txt").read_bytes())
         for table in (project["build-system"], project["project"], project["tool"]["hatch"]):
             lock.update(json.dumps(table, sort_keys=True).encode())
         for source in sorted((self.root / "environment").glob("*.py")):
             lock.update(source.read_bytes())
-        libc = " ".join(platform.libc_ver())
-        base = f"{self.folder} {sys.base_prefix} {platform.python_version()} {libc}"
+        base = " ".join([str(self.folder), *platform.libc_ver()])
         return {"base": base, "lock": lock.hexdigest()}
 
     def finished(self) -> dict[str, str] | None:
-        """The key of the finished set-up, or None where there is none."""
+        """The key of the finished set-up, or None where there is none, or its Python is gone."""
+        if not self.python.exists():
+            return None
         try:
             record = json.loads(self._record.read_text())
         except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
@@ -130,16 +130,11 @@ def say(line: str) -> None:
 
 
 def check_machine() -> None:
-    """Refuses interpreters and machines that the lock is not for.
+    """Refuses machines that the lock is not for (the Makefile looks for Python 3.11).
 
     Raises:
-        SetupError: another Python than 3.11, or not Linux on x86-64 with glibc.
+        SetupError: not Linux on x86-64.
     """
-    if sys.version_info[:2] != PYTHON_VERSION:
-        raise SetupError(
-            f"Python 3.11 is needed, this is {platform.python_version()} ({sys.executable});"
-            " say which one to use with: make PYTHON=/path/to/python3.11"
-        )
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise SetupError(
             f"the lock is for Linux on x86_64, this is {sys.platform} on {platform.machine()}"
