@@ -17,8 +17,8 @@ NORM_EPSILON = 1e-6
 class MixtureOfExperts(keras.layers.Layer, abc.ABC):
     """Base of the routed layers: `y = Σ_e gate_e(h) · FFN_e(h)`.
 
-    A subclass says in `route` how gate logits become gates, and in `router_aux_loss` what its
-    auxiliary loss is. To bring experts of another kind, override `expert_outputs`.
+    A subclass says in `route` how gate logits become gates. To bring another auxiliary loss or
+    experts of another kind, override `router_aux_loss` or `expert_outputs`.
 
     Each expert is a feed-forward network `d → hidden_dim → units` without an activation at its
     end. The weights of all experts are one array with the expert as first axis.
@@ -56,6 +56,15 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
 
     Raises:
         ValueError: A size is no positive integer, or the coefficient is negative.
+
+    Example:
+
+    >>> class SigmoidMoE(MixtureOfExperts):
+    ...     def route(self, logits):
+    ...         return ops.sigmoid(logits)
+    >>> head = SigmoidMoE(units=1, num_experts=3, hidden_dim=8)
+    >>> tuple(head(np.ones((2, 5, 16))).shape)
+    (2, 5, 1)
     """
 
     def __init__(
@@ -104,15 +113,29 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
     def route(self, logits: Tensor) -> Tensor:
         """Turns gate logits `(..., num_experts)` into gates `(..., num_experts)` of at least 0."""
 
-    @abc.abstractmethod
     def router_aux_loss(self, logits: Tensor, gates: Tensor, mask: Tensor | None) -> Tensor:
         """Returns the auxiliary loss before its coefficient, a scalar.
 
+        Here `E · Σ_e share_e · mean gate_e`, `share_e` being the share of tokens that open expert
+        e, without its gradient: it closes gates, those of busy experts first.
+
         Args:
-            logits: `(..., num_experts)`.
-            gates: `(..., num_experts)`.
-            mask: `(...)`, 0 for what does not count, or None.
+            logits: `(tokens, num_experts)`.
+            gates: `(tokens, num_experts)`.
+            mask: `(...)` with as many entries as tokens, 0 for what does not count, or None.
         """
+        return self.load_balance(gates, gates, mask)
+
+    def load_balance(self, gates: Tensor, shares: Tensor, mask: Tensor | None) -> Tensor:
+        """Returns `E · Σ_e share_e · mean shares_e`, a scalar.
+
+        Args:
+            gates: `(tokens, num_experts)`; above 0 means open.
+            shares: `(tokens, num_experts)`, what the gradient goes to.
+            mask: As for `router_aux_loss`.
+        """
+        busy = ops.stop_gradient(mean_over_tokens(accumulated(gates > 0), mask))
+        return self.num_experts * ops.sum(busy * mean_over_tokens(shares, mask))
 
     def build(self, input_shape: Shape) -> None:
         """Creates the gate and the experts; the shared expert is the last of them."""
@@ -197,11 +220,17 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
             centred = wide - ops.mean(wide, axis=-1, keepdims=True)
             variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
             inputs = ops.cast(centred * ops.rsqrt(variance + NORM_EPSILON), self.compute_dtype)
-        logits = ops.matmul(inputs, self.gate_kernel)
-        return logits if self.gate_bias is None else logits + self.gate_bias
+        logits = ops.matmul(inputs, ops.cast(self.gate_kernel, self.compute_dtype))
+        if self.gate_bias is None:
+            return logits
+        return logits + ops.cast(self.gate_bias, self.compute_dtype)
 
     def gates(self, inputs: Tensor) -> Tensor:
-        """Returns the gates of the routed experts, `(..., num_experts)`."""
+        """Returns the gates of the routed experts, `(..., num_experts)`.
+
+        Args:
+            inputs: `(..., d)`, what the layer, which must have been built, is called with.
+        """
         return self.route(self.gate_logits(ops.cast(inputs, self.compute_dtype)))
 
     def router_activity(self, inputs: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:

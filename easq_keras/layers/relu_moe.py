@@ -1,12 +1,9 @@
 """A mixture of experts with the ReLU router."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
-from easq_keras.layers.mixture_of_experts import MixtureOfExperts, mean_over_tokens
-from easq_keras.precision import accumulated
+from easq_keras.layers.mixture_of_experts import MixtureOfExperts
 from easq_keras.types import Tensor
 
 
@@ -43,8 +40,3 @@ class ReLUMoE(MixtureOfExperts):
     def route(self, logits: Tensor) -> Tensor:
         """Eq. 10: `ReLU(logits)`."""
         return ops.relu(logits)
-
-    def router_aux_loss(self, logits: Any, gates: Tensor, mask: Tensor | None) -> Tensor:
-        """Load-balanced L1 norm of the gates."""
-        share = mean_over_tokens(accumulated(gates > 0), mask)
-        return self.num_experts * ops.sum(ops.stop_gradient(share) * mean_over_tokens(gates, mask))

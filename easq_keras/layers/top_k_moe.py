@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from easq_keras.arguments import positive_int
-from easq_keras.layers.mixture_of_experts import MixtureOfExperts, mean_over_tokens
+from easq_keras.layers.mixture_of_experts import MixtureOfExperts
 from easq_keras.precision import accumulated
 from easq_keras.types import Tensor
 
@@ -42,6 +42,8 @@ class TopKMoE(MixtureOfExperts):
 
     >>> head = TopKMoE(units=1, num_experts=4, hidden_dim=8, top_k=2)
     >>> h = np.random.default_rng(0).normal(size=(2, 5, 16)).astype("float32")
+    >>> tuple(head(h).shape)
+    (2, 5, 1)
     >>> np.sum(np.asarray(head.gates(h)) > 0, axis=-1)
     array([[2, 2, 2, 2, 2],
            [2, 2, 2, 2, 2]])
@@ -66,11 +68,7 @@ class TopKMoE(MixtureOfExperts):
 
     def router_aux_loss(self, logits: Tensor, gates: Tensor, mask: Tensor | None) -> Tensor:
         """Load balance of the Switch Transformer."""
-        share = mean_over_tokens(accumulated(gates > 0), mask)
-        probabilities = ops.softmax(accumulated(logits), axis=-1)
-        return self.num_experts * ops.sum(
-            ops.stop_gradient(share) * mean_over_tokens(probabilities, mask)
-        )
+        return self.load_balance(gates, ops.softmax(accumulated(logits), axis=-1), mask)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
