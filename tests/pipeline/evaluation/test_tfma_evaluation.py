@@ -1,19 +1,12 @@
 """The evaluation as TFMA runs it: examples and models in; metrics, slices and a verdict out."""
 
-import apache_beam as beam
 import pytest
-import tensorflow_model_analysis as tfma
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from tensorflow_model_analysis.utils import config_util
-from tfx_bsl.tfxio import tf_example_record
+import tensorflow as tf
 
-from pipeline.configs import GateSettings
-from pipeline.evaluation.eval_config import eval_config
 from pipeline.evaluation.results import read_evaluation
-from pipeline.evaluation.slate_extractor import custom_extractors
 from pipeline.evaluation.verdict import read_verdict
-from pipeline.logs.dataset_config import DatasetConfig
-from tests.pipeline.slate_stubs import DATASET, WIDTH, save_ranker, slate_example
+from tests.pipeline.evaluation_run import evaluate_models
+from tests.pipeline.slate_stubs import WIDTH, save_ranker, slate_example
 
 D, U, S = 0, 1, 2
 # Ann: one pair, right by quality. Bob: two pairs, one of them right. Cy: no pair.
@@ -34,34 +27,8 @@ EXAMPLES = [
 ]
 
 
-def run_evaluation(output, models, examples=EXAMPLES, gate=GateSettings(), bundles=2):  # noqa: B008
-    """What TFX's Evaluator does, without its executor: candidate first, then the baseline."""
-    config = config_util.update_eval_config_with_defaults(
-        eval_config(DatasetConfig.from_dict(DATASET), gate),
-        has_baseline=len(models) > 1,
-        rubber_stamp=True,
-    )
-    names = ("candidate", "baseline") if len(models) > 1 else ("",)
-    shared = [
-        tfma.default_eval_shared_model(path, eval_config=config, model_name=name)
-        for path, name in zip(models, names, strict=True)
-    ]
-    shared = shared if len(shared) > 1 else shared[0]
-    source = tf_example_record.TFExampleBeamRecord(
-        raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN, physical_format="inmem"
-    )
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        _ = (
-            pipeline
-            | beam.Create(examples, reshuffle=bundles > 1)
-            | source.BeamSource(batch_size=max(1, len(examples) // bundles))
-            | tfma.ExtractEvaluateAndWriteResults(
-                eval_shared_model=shared,
-                eval_config=config,
-                extractors=custom_extractors(shared, config, None),
-                output_path=str(output),
-            )
-        )
+def run_evaluation(output, models, examples=EXAMPLES, bundles=2):
+    evaluate_models(output, models, examples, bundles=bundles)
     return read_evaluation(str(output)), read_verdict(str(output))
 
 
@@ -176,7 +143,6 @@ def test_a_score_that_is_not_a_number_names_model_and_request(tmp_path):
 
 
 def test_a_missing_evaluation_feature_is_named(good_model, tmp_path):
-    import tensorflow as tf
 
     example = tf.train.Example.FromString(EXAMPLES[0])
     del example.features.feature["popularity"]

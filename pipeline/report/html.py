@@ -1,0 +1,38 @@
+"""The report as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+
+from pipeline.report import text
+from pipeline.report.figures import lift_plots, ranking_plots, training_plots
+from pipeline.report.summary import infra_sentence, push_sentence
+
+
+def render_html(report: dict[str, Any]) -> str:
+    """Formats a report of `build_report` (or read from `report.json`) for people."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (text.number, text.signed, text.percent, text.share, text.count, text.interval)
+    environment.filters.update({function.__name__: function for function in filters})
+    rankers = report["evaluation"]["overall"]["rankers"]
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        headline=text.headline_metrics(rankers),
+        paper_metrics=text.PAPER_METRICS,
+        ranker_names=text.RANKER_NAMES,
+        metric_names=text.METRIC_NAMES,
+        metric_meanings=text.METRIC_MEANINGS,
+        ranking_plots=ranking_plots(report),
+        lift_plots=lift_plots(report),
+        training_plots=training_plots(report),
+        infra_sentence=infra_sentence(report["infra_check"]),
+        push_sentence=push_sentence(report["push"]),
+    )

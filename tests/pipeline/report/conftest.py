@@ -1,0 +1,142 @@
+"""A whole run's artifacts, written as its components write them, and the report of it."""
+
+import json
+import shutil
+
+import pytest
+import tensorflow as tf
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from pipeline.configs import RunSettings
+from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.report import build_report
+from pipeline.run_artifacts import RunArtifact
+from tests.pipeline.evaluation_run import evaluate_models
+from tests.pipeline.slate_stubs import DATASET, save_ranker, slate_example
+
+D, U, S = 0, 1, 2
+COUNTS = {
+    "split_time_ms": 1,
+    "pair_groups": 3,
+    "impressions": {"read": 1010, "used": 1000, "rejected": {"duplicate": 10}},
+    "answers": {
+        "read": 50,
+        "joined": 18,
+        "late": 1,
+        "not_answered": 30,
+        "satisfied": 9,
+        "dissatisfied": 3,
+        "uncertain": 6,
+        "rejected": {"not_triggered": 1},
+    },
+    "users": {"read": 8, "used": 8, "rejected": {}},
+    "items": {"read": 90, "used": 90, "rejected": {}},
+    "slates": {"read": 60, "train": 40, "eval": 20, "answered": 7, "rejected": {}},
+    "pairs": {"same_user": 4, "in_request": 31},
+    "unknown": {"users": 0, "items": 0},
+    "missing": {"quality": 0},
+}
+TRAINING = {
+    "steps": 1234,
+    "seconds": 21.5,
+    "history": {
+        "step": [1, 617, 1234],
+        "loss/main": [0.7, 0.6, 0.55],
+        "loss/satisfaction": [0.69, 0.4, 0.3],
+        "rewards/margins": [0.0, 0.2, 0.4],
+        "answers/coverage": [0.5, 0.5, 0.5],
+    },
+    "final": {"loss/main": 0.55},
+}
+INFRA_CHECK = {
+    "passed": True,
+    "failure": "",
+    "requests": 64,
+    "warmup_requests": 16,
+    "seconds_to_available": 7.25,
+    "latency_ms": {
+        "serving_examples": {"p50": 2.1, "p99": 6.2},
+        "serving_default": {"p50": 1.9, "p99": 5.1},
+    },
+    "max_difference": 0.0,
+}
+
+
+def _write_answered(folder):
+    """Likes: 3 of the 4 satisfied answers, none of the 2 dissatisfied; r1 stands in two groups."""
+    r1 = slate_example("r1", "ann", [0.1, 0.2], answer=[S, D], behaviour_like=[1, 0])
+    r2 = slate_example("r2", "ann", [0.1, 0.2], answer=[S, -1], behaviour_like=[1, 0])
+    r3 = slate_example("r3", "bob", [0.1, 0.2], answer=[S, D], behaviour_like=[0, 0])
+    r4 = slate_example("r4", "cy", [0.1, 0.2], answer=[U, S], behaviour_like=[1, 1])
+    folder.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / "slates-0")) as writer:
+        for record in (r1, r1, r2, r3, r4):
+            writer.write(record)
+
+
+def _write_statistics(folder):
+    """Of 10 candidates 8 are shown and 2 liked: a like rate of 25 %."""
+    statistics = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = statistics.datasets.add()
+    for name, mean in (("exposed", 0.8), ("behaviour_like", 0.2)):
+        feature = dataset.features.add()
+        feature.path.step.append(name)
+        feature.num_stats.mean = mean
+    folder.mkdir(parents=True)
+    (folder / "FeatureStats.pb").write_bytes(statistics.SerializeToString())
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    _write_answered(root / "examples" / "Split-answered")
+    _write_statistics(root / "statistics" / "Split-train")
+    for name, file, content in (
+        ("examples", "counts.json", COUNTS),
+        ("model_run", "training.json", TRAINING),
+        ("infra", "infra_check.json", INFRA_CHECK),
+    ):
+        (root / name).mkdir(exist_ok=True)
+        (root / name / file).write_text(json.dumps(content))
+    good, bad = save_ranker(root / "good"), save_ranker(root / "bad", sign=-1.0)
+    slates = [
+        slate_example(
+            f"r{i}",
+            f"u{i}",
+            [0.9, 0.5, 0.1],
+            answer=[S, -1, D],
+            behaviour_level=[1, 0, 0],
+            true_satisfaction=[0.9, 0.5, 0.2],
+            user_train_slates=[i],
+        )
+        for i in range(4)
+    ]
+    evaluate_models(root / "evaluation", [good, bad], slates)
+    shutil.rmtree(root / "good")
+
+    def artifact(folder, cached=False, **properties):
+        return RunArtifact(str(root / folder), properties, cached)
+
+    return {
+        "LogExampleGen": {"examples": artifact("examples", cached=True)},
+        "StatisticsGen": {"statistics": artifact("statistics")},
+        "Trainer": {"model_run": artifact("model_run")},
+        "Evaluator": {"evaluation": artifact("evaluation")},
+        "InfraCheck": {"blessing": artifact("infra")},
+        "Pusher": {
+            "pushed_model": artifact(
+                "pushed", pushed=1, pushed_version="17", pushed_destination="serving_model/easq/17"
+            )
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def report(artifacts):
+    return build_report(
+        artifacts=artifacts,
+        dataset=DatasetConfig.from_dict(DATASET),
+        settings=RunSettings(),
+        seconds={"LogExampleGen": 3.25, "Trainer": 22.0},
+        command="easq run --dataset <stub>",
+    )

@@ -1,0 +1,184 @@
+"""report.html and the summary: complete, self-contained, honest about what is not known."""
+
+import copy
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from pipeline.report import render_html, summarise
+
+
+class Page(HTMLParser):
+    """Checks nesting and collects what the tests look at."""
+
+    VOID = frozenset({"meta", "br", "path", "use", "link"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.open_tags, self.attributes, self.ids, self.texts = [], [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in self.VOID:
+            self.open_tags.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open_tags.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "svg"} & set(self.open_tags):
+            self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def html(report):
+    return render_html(report)
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_page_is_well_formed(page):
+    assert page.open_tags == []
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_page_needs_nothing_from_elsewhere(page, html):
+    loading = {"src", "srcset", "data", "poster", "action", "background"}
+    assert not [entry for entry in page.attributes if entry[1] in loading]
+    links = [value for _, name, value in page.attributes if name in ("href", "xlink:href")]
+    assert all(value.startswith("#") for value in links)
+    assert "<script" not in html
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_first_table_has_the_rankings_side_by_side(html):
+    table = html[html.index("<table") : html.index("</table>")]
+    heads = re.findall(r'<th scope="col">([^<]+)', table)
+    assert heads == [
+        "ranking",
+        "pair accuracy",
+        "true satisfaction, top 4",
+        "true satisfaction NDCG@5",
+        "satisfied AUC",
+        "behaviour NDCG@10",
+    ]
+    rows = re.findall(r'<th scope="row">([^<]+)', table)
+    assert rows == [
+        "this model",
+        "last blessed model",
+        "popularity",
+        "random",
+        "oracle (true satisfaction)",
+    ]
+    assert "4 users, 4 pairs" in table
+
+
+def test_every_plot_says_in_words_what_it_shows(page):
+    labels = [
+        value for tag, name, value in page.attributes if (tag, name) == ("figure", "aria-label")
+    ]
+    assert len(labels) == 5 + 1 + 4  # rankings, behaviour, training
+    assert any(
+        label.startswith("pair accuracy: this model 1.000 (1.000 to 1.000); last")
+        for label in labels
+    )
+    assert any(
+        label.startswith("Behaviour given the answer: like: satisfied +200 %") for label in labels
+    )
+    assert "Satisfaction loss: over 1234 steps; at the end: ŝ 0.3." in labels
+
+
+def _numbers(value):
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield float(value)
+
+
+def test_every_number_in_a_table_cell_is_in_the_report(html, report):
+    known = list(_numbers(report))
+    cells = re.findall(r"<td>(.*?)</td>", html, flags=re.DOTALL)
+    shown = [
+        (number.replace(",", ""), "%" in cell)
+        for cell in cells
+        for number in re.findall(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?", cell)
+    ]
+    assert len(shown) > 100
+    for number, is_percent in shown:
+        digits = len(number.partition(".")[2])
+        value, step = float(number), 0.5 * 10.0**-digits
+        scales = (1.0, 100.0) if is_percent else (1.0,)
+        # Percentages have three significant digits.
+        slack = step + (0.005 * abs(value) if is_percent else 0.0) + 1e-9
+        assert any(abs(scale * one - value) <= slack for one in known for scale in scales), number
+
+
+def test_text_of_the_run_is_escaped(html):
+    assert "easq run --dataset &lt;stub&gt;" in html
+
+
+def test_a_failed_run_explains_itself(report):
+    failed = copy.deepcopy(report)
+    failed["verdict"]["blessed"] = False
+    failed["verdict"]["sentence"] = "Not blessed: because."
+    failed["infra_check"] |= {
+        "passed": False,
+        "failure": "the server ended\nlog line 1\nlog line 2",
+        "latency_ms": {},
+        "seconds_to_available": None,
+        "max_difference": None,
+    }
+    failed["push"] = {"pushed": False, "version": None, "path": None}
+    html = render_html(failed)
+    assert "Not blessed: because." in html
+    assert "log line 2" in html
+    assert "Infra check failed: the server ended" in html
+    assert "Not pushed" in html
+
+
+def test_unknown_values_are_a_dash(report):
+    unknown = copy.deepcopy(report)
+    for ranker in unknown["evaluation"]["overall"]["rankers"].values():
+        ranker["pair_accuracy"] |= {"mean": None, "low": None, "high": None, "n_users": 0}
+    for answer in ("satisfied", "dissatisfied"):
+        unknown["behaviour_lift"]["like"][answer] |= dict.fromkeys(("rate", "lift", "low", "high"))
+    html = render_html(unknown)
+    assert "None" not in html
+    assert "nan" not in html.lower().replace("finance", "")
+    assert summarise(unknown).rows[0][1] == "–"
+
+
+def test_the_same_report_gives_the_same_page(report, html):
+    assert render_html(copy.deepcopy(report)) == html
+
+
+def test_summary_for_a_terminal(report):
+    summary = summarise(report)
+    assert summary.columns[:2] == ("ranking", "pair accuracy")
+    assert summary.rows[0][:2] == ("this model", "1.000 (1.000 to 1.000)")
+    assert dict(summary.counts)["impressions"] == (
+        "read 1,010, used 1,000, rejected 10 (duplicate 10)"
+    )
+    assert dict(summary.counts)["pairs"] == "same user 4, in request 31"
+    assert summary.verdict.startswith("Blessed: ")
+    assert summary.infra_check == (
+        "Infra check passed: 64 requests served by both signatures, equal within 0, median 1.9 ms."
+    )
+    assert summary.push == "Pushed version 17."
