@@ -51,8 +51,10 @@ class Environment:
         self.folder = root / ".venv"
         self.python = self.folder / "bin" / "python"
         self._record = self.folder / "setup.json"
+        self._discarded = root / ".venv.discarded"
+        self._key = self._current_key()
 
-    def key(self) -> dict[str, str]:
+    def _current_key(self) -> dict[str, str]:
         """What the environment depends on: where and for which glibc it was made (`base`), and
         what was installed (`lock`). Any Python 3.11 may ask: the one it was made with stays."""
         project = tomllib.loads((self.root / "pyproject.toml").read_text())
@@ -76,7 +78,7 @@ class Environment:
 
     def ready(self) -> bool:
         """Whether the environment is what the checkout asks for."""
-        return self.finished() == self.key()
+        return self.finished() == self._key
 
     def start(self) -> None:
         """Notes that a change begins; makes the folder anew unless it can be built upon.
@@ -84,17 +86,24 @@ class Environment:
         Raises:
             SetupError: there is a `.venv` that this module did not make.
         """
+        shutil.rmtree(self._discarded, ignore_errors=True)
         before = self.finished()
-        if before is None or before["base"] != self.key()["base"]:
-            if self.folder.exists():
-                if not self._record.exists():
-                    raise SetupError(
-                        f"{self.folder} exists and was not made by this set-up:"
-                        " move it away, or delete it, and call again"
-                    )
-                shutil.rmtree(self.folder)
-            self.folder.mkdir()
+        if before is None or before["base"] != self._key["base"]:
+            self._discard()
+            self.folder.mkdir(exist_ok=True)
         self._write(finished=False)
+
+    def _discard(self) -> None:
+        if not self.folder.exists() or not any(self.folder.iterdir()):
+            return
+        if not self._record.exists():
+            raise SetupError(
+                f"{self.folder} exists and was not made by this set-up:"
+                " move it away, or delete it, and call again"
+            )
+        # Out of the way in one step, so that being stopped here leaves no half-deleted `.venv`.
+        self.folder.rename(self._discarded)
+        shutil.rmtree(self._discarded)
 
     def finish(self) -> None:
         """Notes that the environment is complete."""
@@ -102,7 +111,7 @@ class Environment:
 
     def _write(self, *, finished: bool) -> None:
         unfinished = self._record.with_suffix(".part")
-        unfinished.write_text(json.dumps({"finished": finished, "key": self.key()}) + "\n")
+        unfinished.write_text(json.dumps({"finished": finished, "key": self._key}) + "\n")
         os.replace(unfinished, self._record)
 
 
@@ -190,7 +199,7 @@ def install(environment: Environment) -> None:
     say(f"{len(locked)} packages into {environment.folder}, some minutes the first time")
     if not environment.python.exists():
         venv.create(environment.folder, with_pip=True, symlinks=True)
-    exactly = ("install", "-qq", "--no-deps", "--require-hashes")
+    exactly = ["install", "-qq", "--no-deps", "--require-hashes"]
     with tempfile.TemporaryDirectory() as folder:
         tools = Path(folder, "requirements.txt")
         tools.write_text("".join(locked[name] for name in BUILD_TOOLS))
@@ -198,9 +207,9 @@ def install(environment: Environment) -> None:
     relinked = environment.folder / "relinked"
     if relink.needed():
         add_relinked_wheels(environment, relinked)
-        exactly += ("--find-links", str(relinked))
+        exactly += ["--find-links", str(relinked)]
     # Source packages are built with the locked setuptools instead of whatever the index has today.
-    exactly += ("--no-build-isolation", "--no-compile")
+    exactly += ["--no-build-isolation", "--no-compile"]
     pip(environment, *exactly, "--requirement", requirements)
     remove_unlisted(environment, set(locked))
     pip(
