@@ -62,7 +62,6 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": path},
             )
-        self.address = f"127.0.0.1:{port}"
         self._channel = grpc.insecure_channel(self.address, options=[("grpc.enable_http_proxy", 0)])
         return self
 
