@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from environment.install import ROOT
+from environment.install import ROOT, locked_requirements
 from environment.relink import WHEELS
 
 HEADER = """\
@@ -23,7 +23,7 @@ def resolve(project: Path, lock: Path, *, upgrade: bool) -> str:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "requirements.txt")
         if lock.exists() and not upgrade:
-            output.write_bytes(lock.read_bytes())
+            output.write_text(without_hashes(lock.read_text()))
         subprocess.run(
             [
                 *(Path(sys.executable).with_name("uv"), "pip", "compile", project, "--quiet"),
@@ -35,6 +35,12 @@ def resolve(project: Path, lock: Path, *, upgrade: bool) -> str:
             check=True,
         )
         return output.read_text()
+
+
+def without_hashes(lock: str) -> str:
+    """The versions of a lock alone: uv would keep hashes it finds, those of relinked wheels too."""
+    pins = (block.split()[0] for block in locked_requirements(lock).values())
+    return "".join(f"{pin}\n" for pin in pins)
 
 
 def with_relinked(lock: str) -> str:

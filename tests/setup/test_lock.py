@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from environment.install import BUILD_TOOLS, ROOT, locked_requirements
-from environment.lock import with_relinked
+from environment.lock import with_relinked, without_hashes
 from environment.relink import WHEELS
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -42,6 +42,7 @@ def test_every_package_is_pinned_with_hashes():
         assert first.startswith(f"{name}==")
         assert hashes, f"{name} has no hash"
         assert all(line.strip().startswith("--hash=sha256:") for line in hashes), name
+        assert len({line.strip(" \\") for line in hashes}) == len(hashes), f"{name} repeats a hash"
 
 
 def test_what_is_installed_is_what_is_locked():
@@ -101,3 +102,9 @@ def test_relinked_hashes_are_added_beside_the_official_ones():
         for wheel in WHEELS
     )
     assert with_relinked(resolved) == expected
+
+
+def test_a_new_lock_starts_from_the_versions_of_the_old_one_and_not_from_its_hashes():
+    old = "absl-py==1.4.0 \\\n    --hash=sha256:0d\npip==26 \\\n    --hash=sha256:1\n"
+
+    assert without_hashes(old) == "absl-py==1.4.0\npip==26\n"
