@@ -196,8 +196,10 @@ def install(environment: Environment) -> None:
     requirements = environment.root / "requirements.txt"
     locked = locked_requirements(requirements.read_text())
     environment.start()
-    say(f"{len(locked)} packages into {environment.folder}, some minutes the first time")
-    if not environment.python.exists():
+    if environment.python.exists():
+        say(f"bringing {environment.folder} up to date")
+    else:
+        say(f"{len(locked)} packages (3.6 GB) into {environment.folder}, some minutes, once")
         venv.create(environment.folder, with_pip=True, symlinks=True)
     exactly = ["install", "-qq", "--no-deps", "--require-hashes"]
     with tempfile.TemporaryDirectory() as folder:
