@@ -56,14 +56,15 @@ class ServerCore:
     def _infer(
         self,
         api: str,
-        infer: Callable[[Any, Any, ServerOptions], Any],
+        infer: Callable[[Any, Any, inference.Call], Any],
         request: Any,
         spec_holder: Any,
         entrypoint: str,
     ) -> Any:
         started = time.perf_counter()
+        call = inference.Call(self.options)
         status = "OK"
-        model = ""
+        model = engine = ""
         try:
             if spec_holder is None or (
                 api != "MultiInference" and not spec_holder.HasField("model_spec")
@@ -78,7 +79,8 @@ class ServerCore:
                 # A name nobody configured gets no metric of its own: clients could make any number.
                 model = spec.name
             with self.manager.acquire(spec) as servable:
-                return infer(servable, request, self.options)
+                engine = servable.engine.name
+                return infer(servable, request, call)
         except ServingError as error:
             status = error.code.name
             raise
@@ -91,6 +93,9 @@ class ServerCore:
                 self.metrics.request_latency.observe(
                     (time.perf_counter() - started) * 1e6, model, api, entrypoint
                 )
+                self.metrics.runtime_latency.observe(call.runtime_seconds * 1e6, model, api, engine)
+            if call.examples:
+                self.metrics.examples.add(model, by=call.examples)
 
     def model_status(self, request: Any) -> Any:
         """`ModelService.GetModelStatus`."""

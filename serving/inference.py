@@ -6,6 +6,7 @@ TensorFlow Serving's.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,22 +33,41 @@ OUTPUTS = "outputs"
 CLASSES = "classes"
 SCORES = "scores"
 
-UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
-DATA_LOSS = grpc.StatusCode.DATA_LOSS
-
 
 def _braced(names: Iterable[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
 
 
-def predict(servable: Servable, request: Any, options: ServerOptions) -> Any:
+class Call:
+    """One call of an API: the settings it runs under, and what it took.
+
+    Attributes:
+        options: `enable_signature_method_name_check` and `enable_serialization_as_tensor_content`
+            are looked at.
+        runtime_seconds: time spent running the graph.
+        examples: number of `tf.Example`s in the request.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.options = options
+        self.runtime_seconds = 0.0
+        self.examples = 0
+
+    def run(self, servable: Servable, feeds: dict[str, Array], fetches: list[str]) -> list[Array]:
+        """Run the graph and take the time."""
+        started = time.perf_counter()
+        outputs = servable.engine.run(feeds, fetches)
+        self.runtime_seconds += time.perf_counter() - started
+        return outputs
+
+
+def predict(servable: Servable, request: Any, call: Call) -> Any:
     """Run a signature on named tensors.
 
     Args:
         servable: the version to run.
         request: a `PredictRequest`.
-        options: `enable_signature_method_name_check` and `enable_serialization_as_tensor_content`
-            are looked at.
+        call: the call it belongs to.
 
     Returns:
         A `PredictResponse` with the outputs asked for, or all of them.
@@ -60,7 +80,7 @@ def predict(servable: Servable, request: Any, options: ServerOptions) -> Any:
     signature = servable.signatures.get(name)
     if signature is None:
         raise failed_precondition(f'Serving signature key "{name}" not found.')
-    if options.enable_signature_method_name_check and signature.method_name not in (
+    if call.options.enable_signature_method_name_check and signature.method_name not in (
         PREDICT,
         CLASSIFY,
         REGRESS,
@@ -72,10 +92,10 @@ def predict(servable: Servable, request: Any, options: ServerOptions) -> Any:
         )
     feeds = _feeds(signature, request.inputs)
     aliases = _wanted_outputs(signature, request.output_filter)
-    outputs = servable.engine.run(feeds, [signature.outputs[alias].name for alias in aliases])
+    outputs = call.run(servable, feeds, [signature.outputs[alias].name for alias in aliases])
     response = predict_pb2.PredictResponse()
     _fill_spec(response.model_spec, servable, name)
-    as_content = options.enable_serialization_as_tensor_content
+    as_content = call.options.enable_serialization_as_tensor_content
     for alias, output in zip(aliases, outputs, strict=True):
         tensors.fill_proto(response.outputs[alias], output, as_content=as_content)
     return response
@@ -141,7 +161,7 @@ def _fill_spec(spec: Any, servable: Servable, signature_name: str) -> None:
     spec.version.value = servable.version
 
 
-def classify(servable: Servable, request: Any, options: ServerOptions) -> Any:
+def classify(servable: Servable, request: Any, call: Call) -> Any:
     """Run a classification signature on `tf.Example`s.
 
     Returns:
@@ -152,17 +172,17 @@ def classify(servable: Servable, request: Any, options: ServerOptions) -> Any:
         ServingError: as TensorFlow Serving.
     """
     signature = _signature_of_examples(servable, request.model_spec)
-    _check_method(signature, CLASSIFY, "classification", options)
+    _check_method(signature, CLASSIFY, "classification", call)
     names = _classification_names(signature)
     examples = examples_of(request.input)
-    outputs = _run_examples(servable, signature, examples, names)
+    outputs = _run_examples(servable, signature, examples, names, call)
     response = classification_pb2.ClassificationResponse()
     _fill_spec(response.model_spec, servable, request.model_spec.signature_name)
     _fill_classifications(response.result, signature, len(examples), outputs)
     return response
 
 
-def regress(servable: Servable, request: Any, options: ServerOptions) -> Any:
+def regress(servable: Servable, request: Any, call: Call) -> Any:
     """Run a regression signature on `tf.Example`s.
 
     Returns:
@@ -172,17 +192,17 @@ def regress(servable: Servable, request: Any, options: ServerOptions) -> Any:
         ServingError: as TensorFlow Serving.
     """
     signature = _signature_of_examples(servable, request.model_spec)
-    _check_method(signature, REGRESS, "regression", options)
+    _check_method(signature, REGRESS, "regression", call)
     names = _regression_names(signature)
     examples = examples_of(request.input)
-    outputs = _run_examples(servable, signature, examples, names)
+    outputs = _run_examples(servable, signature, examples, names, call)
     response = regression_pb2.RegressionResponse()
     _fill_spec(response.model_spec, servable, request.model_spec.signature_name)
     _fill_regressions(response.result, signature, len(examples), outputs)
     return response
 
 
-def multi_inference(servable: Servable, request: Any, options: ServerOptions) -> Any:
+def multi_inference(servable: Servable, request: Any, call: Call) -> Any:
     """Run several classification and regression signatures on the same `tf.Example`s, at once.
 
     Returns:
@@ -212,14 +232,15 @@ def multi_inference(servable: Servable, request: Any, options: ServerOptions) ->
         if signature is None:
             raise invalid(f"Requested signature not found in model graph: {name}")
         if task.method_name == CLASSIFY:
-            _check_method(signature, CLASSIFY, "classification", options)
+            _check_method(signature, CLASSIFY, "classification", call)
             wanted.update(_classification_names(signature))
         elif task.method_name == REGRESS:
-            _check_method(signature, REGRESS, "regression", options)
+            _check_method(signature, REGRESS, "regression", call)
             wanted.update(_regression_names(signature))
         else:
             raise ServingError(
-                UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}"
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"Unsupported signature method_name: {task.method_name}",
             )
         task_feed = signature.inputs[INPUTS].name
         if feed and task_feed != feed:
@@ -227,7 +248,8 @@ def multi_inference(servable: Servable, request: Any, options: ServerOptions) ->
         feed = task_feed
     examples = examples_of(request.input)
     names = sorted(wanted)
-    values = servable.engine.run({feed: _example_tensor(examples)}, names) if feed else []
+    call.examples = len(examples)
+    values = call.run(servable, {feed: _example_tensor(examples)}, names)
     outputs = dict(zip(names, values, strict=True))
     response = inference_pb2.MultiInferenceResponse()
     for task in request.tasks:
@@ -267,10 +289,11 @@ def _example_tensor(examples: list[bytes]) -> Array:
 
 
 def _run_examples(
-    servable: Servable, signature: Any, examples: list[bytes], names: list[str]
+    servable: Servable, signature: Any, examples: list[bytes], names: list[str], call: Call
 ) -> dict[str, Array]:
     feed = signature.inputs[INPUTS].name
-    outputs = servable.engine.run({feed: _example_tensor(examples)}, names)
+    call.examples = len(examples)
+    outputs = call.run(servable, {feed: _example_tensor(examples)}, names)
     return dict(zip(names, outputs, strict=True))
 
 
@@ -282,8 +305,8 @@ def _signature_of_examples(servable: Servable, spec: Any) -> Any:
     return signature
 
 
-def _check_method(signature: Any, method: str, kind: str, options: ServerOptions) -> None:
-    if options.enable_signature_method_name_check and signature.method_name != method:
+def _check_method(signature: Any, method: str, kind: str, call: Call) -> None:
+    if call.options.enable_signature_method_name_check and signature.method_name != method:
         raise invalid(
             f"Expected {kind} signature method_name to be {method}. Was: {signature.method_name}"
         )

@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+import grpc
 import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow.core.protobuf import config_pb2
@@ -18,6 +19,7 @@ from serving.model_folder import check_model_folder
 from serving.options import ServerOptions
 from serving.servable import Servable
 from serving.session_engine import SessionEngine
+from serving.text_protos import parse_text_file
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ class Loader:
                     f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {file}"
                 )
             for _ in range(iterations):
-                replay(servable, record, self._options)
+                replay(servable, record, inference.Call(self._options))
         log.info("Replayed %d warm-up requests of %s", count, file)
 
 
@@ -78,8 +80,6 @@ def session_config(options: ServerOptions) -> Any:
     """The session settings the flags ask for."""
     config = config_pb2.ConfigProto()
     if options.tensorflow_session_config_file:
-        from serving.text_protos import parse_text_file
-
         parse_text_file(options.tensorflow_session_config_file, config)
     both = options.tensorflow_session_parallelism
     intra = options.tensorflow_intra_op_parallelism or both
@@ -91,27 +91,28 @@ def session_config(options: ServerOptions) -> Any:
     return config
 
 
-def replay(servable: Servable, record: Any, options: ServerOptions) -> None:
+def replay(servable: Servable, record: Any, call: inference.Call) -> None:
     """Run one recorded request of a warm-up file.
 
     Args:
         record: a `PredictionLog`; the model name and version in it are not looked at.
+        call: the call it counts as.
 
     Raises:
         ServingError: the request fails, or it is of a kind that cannot be replayed.
     """
     kind = record.WhichOneof("log_type")
     if kind == "predict_log":
-        inference.predict(servable, record.predict_log.request, options)
+        inference.predict(servable, record.predict_log.request, call)
     elif kind == "classify_log":
-        inference.classify(servable, record.classify_log.request, options)
+        inference.classify(servable, record.classify_log.request, call)
     elif kind == "regress_log":
-        inference.regress(servable, record.regress_log.request, options)
+        inference.regress(servable, record.regress_log.request, call)
     elif kind == "multi_inference_log":
-        inference.multi_inference(servable, record.multi_inference_log.request, options)
+        inference.multi_inference(servable, record.multi_inference_log.request, call)
     else:
         raise ServingError(
-            inference.UNIMPLEMENTED,
+            grpc.StatusCode.UNIMPLEMENTED,
             f"Unsupported log_type for warmup: {text_format.MessageToString(record)[:80]}",
         )
 
@@ -127,7 +128,7 @@ def _records(file: str) -> Any:
             yield record
     except tf.errors.DataLossError as error:
         raise ServingError(
-            inference.DATA_LOSS,
+            grpc.StatusCode.DATA_LOSS,
             f"{error.message}. Please verify your warmup data is in TFRecord format.",
         ) from error
     except tf.errors.OpError as error:

@@ -64,14 +64,14 @@ class ModelManager:
     Args:
         options: polling, retries, threads and label rules.
         loader: makes servables of folders.
-        observe_load: called with (model, "success" or "fail") after each load attempt.
+        observe_load: called with (path, "success" or "fail") after each load attempt.
     """
 
     def __init__(
         self,
         options: ServerOptions,
         loader: Loader,
-        observe_load: Callable[[str, str], None] = lambda model, outcome: None,
+        observe_load: Callable[[str, str], None] = lambda path, outcome: None,
     ) -> None:
         self._options = options
         self._loader = loader
@@ -360,10 +360,10 @@ class ModelManager:
                     if isinstance(error, ServingError)
                     else ServingError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
                 )
-                self._observe_load(state.model, "fail")
+                self._observe_load(state.path, "fail")
                 log.error("Loading servable: %s failed: %s", state, state.error)
                 continue
-            self._observe_load(state.model, "success")
+            self._observe_load(state.path, "success")
             with self._changed:
                 state.servable = servable
                 state.tried = True

@@ -10,14 +10,18 @@ from typing import Any
 from serving.core import ServerCore
 from serving.errors import ServingError
 from serving.grpc_server import GrpcServer
+from serving.http_server import HttpServer
 from serving.loader import Loader
 from serving.manager import ModelManager
 from serving.metrics import Metrics
 from serving.model_config import read_model_config, single_model_config
 from serving.options import ServerOptions
+from serving.rest import RestApi
+from serving.text_protos import MonitoringConfig, parse_text_file
 
 log = logging.getLogger(__name__)
 
+METRICS_PATH = "/monitoring/prometheus/metrics"
 # How long requests under way may still take when the server is told to stop.
 GRACE_SECONDS = 15.0
 
@@ -40,7 +44,9 @@ class ModelServer:
         self.metrics = Metrics()
         self.manager = ModelManager(options, Loader(options), self.metrics.loads.add)
         self._core = ServerCore(options, self.manager, self.metrics)
+        self._rest = RestApi(self._core, _metrics_path(options.monitoring_config_file))
         self._grpc: GrpcServer | None = None
+        self._http: HttpServer | None = None
         self._config_poller: threading.Thread | None = None
         self._config = self._read_config()
 
@@ -62,6 +68,17 @@ class ModelServer:
         if self.manager.stopping:
             return
         self._grpc = GrpcServer(self._core)
+        options = self.options
+        if options.rest_api_port:
+            self._http = HttpServer(
+                options.bind_address,
+                options.rest_api_port,
+                self._rest.respond,
+                threads=options.rest_api_num_threads,
+                timeout_seconds=options.rest_api_timeout_in_ms / 1000,
+                cors=options.rest_api_enable_cors_support,
+            )
+            self._http.start()
         self._grpc.start()
         if self.options.model_config_file and self.options.model_config_file_poll_wait_seconds > 0:
             self._config_poller = threading.Thread(
@@ -79,6 +96,8 @@ class ModelServer:
         """Finish the requests under way, close the ports, unload the models."""
         if self._grpc is not None:
             self._grpc.stop(GRACE_SECONDS)
+        if self._http is not None:
+            self._http.stop(GRACE_SECONDS)
         self.manager.stop()
 
     def _poll_config(self) -> None:
@@ -90,3 +109,10 @@ class ModelServer:
                     self.manager.reload(config, lambda: True)
             except ServingError as error:
                 log.error("Reloading %s failed: %s", self.options.model_config_file, error)
+
+
+def _metrics_path(monitoring_config_file: str) -> str | None:
+    if not monitoring_config_file:
+        return None
+    config = parse_text_file(monitoring_config_file, MonitoringConfig()).prometheus_config
+    return (config.path or METRICS_PATH) if config.enable else None

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,19 @@ class Running:
 
     def __post_init__(self) -> None:
         self.address = f"127.0.0.1:{self.server.grpc_port}"
+        self.rest_port = self.server.options.rest_api_port
         self.channel = grpc.insecure_channel(
             self.address, [("grpc.max_receive_message_length", -1)]
         )
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def make_predict_request(
@@ -127,11 +136,15 @@ model_config_list {{
 @pytest.fixture(scope="session")
 def running(models_config: Path) -> Iterator[Running]:
     """The server most tests ask: half (TF1) and slates, versions 1 and 2, with labels."""
+    monitoring = models_config.parent / "monitoring.config"
+    monitoring.write_text('prometheus_config { enable: true path: "/metrics" }')
     with servers() as start:
         yield start(
             model_config_file=os.fspath(models_config),
             allow_version_labels_for_unavailable_models=True,
             enable_grpc_healthcheck_service=True,
+            rest_api_port=free_port(),
+            monitoring_config_file=os.fspath(monitoring),
             file_system_poll_wait_seconds=0,
         )
 

@@ -22,7 +22,7 @@ from serving.client import RankingClient
 from serving.errors import ServingError
 from serving.flags import UsageError, parse_flags, usage
 from serving.options import ServerOptions
-from tests.serving.conftest import Running
+from tests.serving.conftest import Running, free_port
 
 
 def test_flags_are_read_as_tensorflow_model_server_reads_them() -> None:
@@ -93,12 +93,6 @@ def test_help_names_every_flag() -> None:
     text = usage()
     for name in ServerOptions.__dataclass_fields__:
         assert f"--{name}=" in text
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
