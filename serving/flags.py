@@ -19,7 +19,8 @@ _HELP = {
     "grpc_socket_path": "If non-empty, listen to a UNIX socket for gRPC API on the given path.",
     "grpc_channel_arguments": "A comma separated list of arguments to be passed to the grpc "
     "server (e.g. grpc.max_connection_age_ms=2000).",
-    "grpc_max_threads": "Max grpc server threads to handle grpc messages; the default is 4 a CPU.",
+    "grpc_max_threads": "Max grpc server threads to handle grpc messages; 0 means 4 a CPU, or 64 "
+    "with batching, where each waits for its batch.",
     "rest_api_port": "Port to listen on for HTTP/REST API. If set to zero HTTP/REST API will not "
     "be exported.",
     "rest_api_num_threads": "Number of threads for HTTP/REST API processing; the default is 4 a "
@@ -145,12 +146,12 @@ def _convert(name: str, value: str) -> Any:
 
 
 def _checked(options: ServerOptions) -> ServerOptions:
-    if options.port == 0 and not options.grpc_socket_path:
+    if options.port == 0:
         raise UsageError("server_options.grpc_port is not set.")
     for name in ("port", "rest_api_port"):
         if not 0 <= getattr(options, name) <= 65535:
             raise UsageError(f"--{name}={getattr(options, name)}: expected 0 to 65535")
-    if options.port and options.port == options.rest_api_port:
+    if options.port == options.rest_api_port:
         raise UsageError(
             "--rest_api_port cannot be same as --port. Please use a different port for HTTP/REST "
             "API."
@@ -164,10 +165,15 @@ def _checked(options: ServerOptions) -> ServerOptions:
             "server_options.batching_parameters_file is set without setting "
             "server_options.enable_batching to true."
         )
-    for name in ("grpc_max_threads", "rest_api_num_threads", "rest_api_timeout_in_ms"):
+    for name in ("rest_api_num_threads", "rest_api_timeout_in_ms"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name}={getattr(options, name)}: expected at least 1")
-    for name in ("num_load_threads", "num_unload_threads", "max_num_load_retries"):
+    for name in (
+        "grpc_max_threads",
+        "max_num_load_retries",
+        "num_load_threads",
+        "num_unload_threads",
+    ):
         if getattr(options, name) < 0:
             raise UsageError(f"--{name}={getattr(options, name)}: expected at least 0")
     if (

@@ -39,7 +39,7 @@ class GrpcServer:
         options = core.options
         self._stopping = False
         self._server = grpc.server(
-            ThreadPoolExecutor(options.grpc_max_threads, "grpc"),
+            ThreadPoolExecutor(options.grpc_threads, "grpc"),
             options=_channel_options(options.grpc_channel_arguments),
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
@@ -49,9 +49,7 @@ class GrpcServer:
         if options.enable_grpc_healthcheck_service:
             self._server.add_generic_rpc_handlers((health_handler(self._health),))
         credentials = _credentials(options.ssl_config_file)
-        self.port = 0
-        if options.port or not options.grpc_socket_path:
-            self.port = self._open(f"{options.bind_address}:{options.port}", credentials)
+        self.port = self._open(f"{options.bind_address}:{options.port}", credentials)
         if options.grpc_socket_path:
             self._open(f"unix:{os.path.abspath(options.grpc_socket_path)}", credentials)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from typing import Any
 
@@ -14,10 +15,11 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import inference
+from serving.batching import BatchingEngine, read_batching_settings
 from serving.errors import ServingError, invalid, raise_as_serving_error
 from serving.model_folder import check_model_folder
 from serving.options import ServerOptions
-from serving.servable import Servable
+from serving.servable import Engine, Servable
 from serving.session_engine import SessionEngine
 from serving.text_protos import parse_text_file
 
@@ -31,13 +33,21 @@ class Loader:
     """Makes `Servable`s of version folders, under the server's settings.
 
     Raises:
-        ServingError: `--tensorflow_session_config_file` cannot be read.
+        ServingError: the session or batching file of the flags cannot be read.
     """
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
         self._config = session_config(options)
         self._tags = options.saved_model_tags.split(",")
+        self._batching = (
+            read_batching_settings(options.batching_parameters_file)
+            if options.enable_batching
+            else None
+        )
+        self._batch_slots = threading.Semaphore(
+            self._batching.num_batch_threads if self._batching else 1
+        )
 
     def load(self, name: str, version: int, path: str) -> Servable:
         """Load and warm up a version.
@@ -47,10 +57,13 @@ class Loader:
         """
         started = time.monotonic()
         check_model_folder(path)
-        engine = SessionEngine(path, self._tags, self._config)
+        session = SessionEngine(path, self._tags, self._config)
+        engine: Engine = session
+        if self._batching:
+            engine = BatchingEngine(session, self._batching, self._batch_slots)
         servable = Servable(name, version, engine)
         try:
-            engine.prepare()
+            session.prepare()
             if self._options.enable_model_warmup:
                 self._warm_up(servable, path)
         except Exception:

@@ -19,7 +19,7 @@ class ServerOptions:
     bind_address: str = "127.0.0.1"
     grpc_socket_path: str = ""
     grpc_channel_arguments: str = ""
-    grpc_max_threads: int = field(default_factory=_four_per_cpu)
+    grpc_max_threads: int = 0
     rest_api_port: int = 0
     rest_api_num_threads: int = field(default_factory=_four_per_cpu)
     rest_api_timeout_in_ms: int = 30_000
@@ -52,3 +52,8 @@ class ServerOptions:
     enable_serialization_as_tensor_content: bool = False
     flush_filesystem_caches: bool = True
     remove_unused_fields_from_bundle_metagraph: bool = True
+
+    @property
+    def grpc_threads(self) -> int:
+        """Number of gRPC threads: as told, or 4 a CPU, or enough to fill batches."""
+        return self.grpc_max_threads or (64 if self.enable_batching else _four_per_cpu())

@@ -71,7 +71,7 @@ def test_defaults_are_those_of_tensorflow_model_server() -> None:
         ([], "model_base_path and server_options.model_config_file are empty"),
         (["--model_base_path=/m", "--batching_parameters_file=f"], "without setting"),
         (["--model_base_path=/m", "--port=1", "--rest_api_port=1"], "cannot be same as --port"),
-        (["--model_base_path=/m", "--grpc_max_threads=0"], "expected at least 1"),
+        (["--model_base_path=/m", "--rest_api_num_threads=0"], "expected at least 1"),
         (["--model_base_path=/m", "--use_alts_credentials"], "--use_alts_credentials=true cannot"),
         (["--model_base_path=/m", "--platform_config_file=f"], "--platform_config_file=f cannot"),
     ],
