@@ -9,10 +9,11 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
 
+from pipeline.evaluation.eval_config import GUARDRAIL, PRIMARY
 from pipeline.evaluation.results import Metrics, read_evaluation
 
 _LAST_BLESSED = "the last blessed model"
-_NAMES = {"pair_accuracy": "pair accuracy", "behaviour_ndcg@10": "behaviour NDCG@10"}
+_NAMES = {PRIMARY: "pair accuracy", GUARDRAIL: "behaviour NDCG@10"}
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,12 @@ class Check:
                 f"{self.metric} could not be compared with {self.against}, because too few users "
                 "of the eval split have the data for it"
             )
-        interval = "" if math.isnan(self.low) else f", 95 % {self.low:+.3f} to {self.high:+.3f}"
-        limit = (
-            f"the upper end must reach {self.limit:+g}"
-            if self.of_high
-            else f"limit {self.limit:+g}"
+        interval = "" if math.isnan(self.low) else f"95 % {self.low:+.3f} to {self.high:+.3f}, "
+        end = "upper end " if self.of_high else ""
+        return (
+            f"{self.metric} {self.difference:+.3f} against {self.against} "
+            f"({interval}{end}needed {self.limit:+g} or more)"
         )
-        return f"{self.metric} {self.difference:+.3f} against {self.against} ({limit}{interval})"
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,19 @@ def read_verdict(folder: str) -> Verdict:
     }
     overall = evaluation.candidate[()]
     last = None if evaluation.baseline is None else evaluation.baseline[()]
-    checks = []
+    checks: list[Check] = []
     for name, threshold in _thresholds(config):
         if threshold.HasField("value_threshold"):
             checks.append(_ranking_check(name, threshold, overall, (name, False) not in failed))
         if threshold.HasField("change_threshold") and last is not None:
             checks.append(_change_check(name, threshold, overall, last, (name, True) not in failed))
-    checks = tuple(checks)
+    # What the model is for comes first.
+    checks.sort(key=lambda check: (check.metric != _NAMES[PRIMARY], check.against == _LAST_BLESSED))
     return Verdict(
         blessed=result.validation_ok,
         sentence=_sentence(result.validation_ok, checks, overall, first=last is None),
         first=last is None,
-        checks=checks,
+        checks=tuple(checks),
     )
 
 
@@ -121,7 +122,7 @@ def _ranking_check(
     ranker, metric, *end = name.split("/")
     difference = f"{ranker}/{metric}"
     return Check(
-        metric=_NAMES.get(metric, metric),
+        metric=_NAMES[metric],
         against=f"the {ranker.removeprefix('model_over_')} ranking",
         difference=overall[difference],
         low=overall[f"{difference}/low"],
@@ -141,7 +142,7 @@ def _change_check(
 ) -> Check:
     metric = name.removeprefix("model/")
     return Check(
-        metric=_NAMES.get(metric, metric),
+        metric=_NAMES[metric],
         against=_LAST_BLESSED,
         difference=overall[name] - last[name],
         low=math.nan,
@@ -152,7 +153,7 @@ def _change_check(
     )
 
 
-def _sentence(blessed: bool, checks: tuple[Check, ...], overall: Metrics, *, first: bool) -> str:
+def _sentence(blessed: bool, checks: list[Check], overall: Metrics, *, first: bool) -> str:
     users = int(overall["model/pair_accuracy/n_users"])
     pairs = int(overall["model/pair_accuracy/n_pairs"])
     evidence = f"({users:,} users, {pairs:,} pairs of answers)"

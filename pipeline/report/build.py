@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -14,7 +15,7 @@ from pipeline.configs import RunSettings
 from pipeline.logs.dataset_config import DatasetConfig
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.results import Evaluation, Metrics
+    from pipeline.evaluation.results import Evaluation, Metrics, SliceKey
     from pipeline.run_artifacts import RunArtifact
 
 FORMAT = 1
@@ -142,13 +143,19 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
             "name": ", ".join(f"{column}: {value}" for column, value in key),
             **_by_ranker(metrics),
         }
-        for key, metrics in sorted(evaluation.candidate.items())
+        for key, metrics in sorted(evaluation.candidate.items(), key=_slice_order)
         if key
     ]
     overall = _by_ranker(evaluation.candidate[()])
     if last is not None:
         overall["rankers"]["last_blessed"] = _by_ranker(last[()])["rankers"]["model"]
     return {"overall": overall, "slices": slices}
+
+
+def _slice_order(item: tuple[SliceKey, Metrics]) -> list[tuple[str, int, str]]:
+    """Classes such as `new`, `1-4`, `20+` by their numbers, what has none first."""
+    numbers = ((column, re.match(r"\d+", value), value) for column, value in item[0])
+    return [(column, int(found[0]) if found else -1, value) for column, found, value in numbers]
 
 
 def _by_ranker(metrics: Metrics) -> dict[str, Any]:

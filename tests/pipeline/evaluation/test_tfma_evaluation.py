@@ -108,7 +108,10 @@ def test_a_worse_model_than_the_last_blessed_one_is_compared_with_it(
     assert result.baseline[()]["popularity/mrr"] == result.candidate[()]["popularity/mrr"]
     assert not verdict.blessed
     assert not verdict.first
-    assert "pair accuracy -0.500 against the last blessed model (limit -0.02)" in verdict.sentence
+    assert (
+        "pair accuracy -0.500 against the last blessed model (needed -0.02 or more)"
+        in verdict.sentence
+    )
 
 
 def test_without_pairs_of_answers_there_is_no_evidence_and_no_blessing(good_model, tmp_path):

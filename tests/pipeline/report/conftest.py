@@ -107,7 +107,7 @@ def artifacts(tmp_path_factory):
             answer=[S, -1, D],
             behaviour_level=[1, 0, 0],
             true_satisfaction=[0.9, 0.5, 0.2],
-            user_train_slates=[i],
+            user_train_slates=[[0, 3, 19, 1][i]],
         )
         for i in range(4)
     ]

@@ -48,8 +48,8 @@ def test_differences_are_to_the_other_rankings(report):
 
 def test_slices_are_named(report):
     slices = {part["name"]: part for part in report["evaluation"]["slices"]}
-    assert set(slices) == {"user_activity: new", "user_activity: 1-4"}
-    assert slices["user_activity: 1-4"]["data"]["users"] == 3
+    assert list(slices) == ["user_activity: new", "user_activity: 1-4", "user_activity: 5-19"]
+    assert slices["user_activity: 1-4"]["data"]["users"] == 2
 
 
 def test_what_is_not_known_is_null(report):
