@@ -7,6 +7,7 @@ import keras
 from keras import initializers, ops, regularizers
 
 from easq_keras.layers.feature_spec import FeatureSpec
+from easq_keras.layers.initial_values import numbered
 from easq_keras.types import Shape, Tensor
 
 
@@ -88,14 +89,12 @@ class FeatureEmbedding(keras.layers.Layer):
     def build(self, input_shape: Mapping[str, Shape]) -> None:
         """Checks the features' shapes and creates the tables."""
         self._check_shapes(input_shape)
-        for spec in self.features:
+        for number, spec in enumerate(self.features):
             if spec.embedded:
                 table = keras.layers.Embedding(
                     spec.num_buckets,
                     spec.dim,
-                    embeddings_initializer=initializers.get(
-                        initializers.serialize(self.embeddings_initializer)
-                    ),
+                    embeddings_initializer=numbered(self.embeddings_initializer, number),
                     embeddings_regularizer=self.embeddings_regularizer,
                     dtype=self.dtype_policy,
                     name=spec.name,

@@ -7,6 +7,7 @@ import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
 from easq_keras.arguments import at_least, positive_int
+from easq_keras.layers.initial_values import Stacked
 from easq_keras.precision import accumulated
 from easq_keras.types import Shape, Tensor
 
@@ -165,16 +166,16 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
         self.output_bias = self._expert_bias("output_bias", (experts, self.units))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: width})
 
-    def _expert_kernel(self, name: str, shape: tuple[int, ...]) -> Any:
+    def _expert_kernel(self, name: str, shape: Shape) -> Any:
         return self.add_weight(
             name=name,
             shape=shape,
-            initializer=_PerExpert(self.kernel_initializer),
+            initializer=Stacked(self.kernel_initializer),
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
 
-    def _expert_bias(self, name: str, shape: tuple[int, ...]) -> Any:
+    def _expert_bias(self, name: str, shape: Shape) -> Any:
         return self.add_weight(
             name=name,
             shape=shape,
@@ -301,25 +302,3 @@ def mean_over_tokens(values: Tensor, mask: Tensor | None) -> Tensor:
     counts = ops.reshape(ops.cast(ops.cast(mask, "bool"), flat.dtype), (-1, 1))
     kept = ops.where(counts > 0, flat, ops.zeros_like(flat))
     return ops.sum(kept, axis=0) / ops.maximum(ops.sum(counts), 1.0)
-
-
-class _PerExpert:
-    """Calls an initializer once an expert: fans and random numbers of their own for each."""
-
-    def __init__(self, initializer: Any) -> None:
-        self.initializer = initializer
-
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-        return ops.stack(
-            [self._of_expert(expert)(shape[1:], dtype=dtype) for expert in range(shape[0])]
-        )
-
-    def _of_expert(self, expert: int) -> Any:
-        # One Keras initializer gives the same numbers at every call, and equal experts would
-        # stay equal for ever.
-        if not isinstance(self.initializer, initializers.Initializer):
-            return self.initializer
-        config = self.initializer.get_config()
-        if isinstance(config.get("seed"), int):
-            config["seed"] += expert
-        return type(self.initializer).from_config(config)

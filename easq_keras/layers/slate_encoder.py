@@ -6,7 +6,8 @@ import keras
 from keras import activations, initializers, ops, regularizers
 
 from easq_keras.arguments import positive_int
-from easq_keras.layers.slate_encoder_block import SlateEncoderBlock, unit_scale
+from easq_keras.layers.initial_values import numbered
+from easq_keras.layers.slate_encoder_block import DENSE_LAYERS, SlateEncoderBlock, unit_scale
 from easq_keras.types import Shape, Tensor
 
 
@@ -87,13 +88,9 @@ class SlateEncoder(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Creates the projection and the blocks."""
-        shared = {
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": self.kernel_regularizer,
-            "dtype": self.dtype_policy,
-        }
-        self.projection = keras.layers.Dense(self.units, name="projection", **shared)
+        self.projection = keras.layers.Dense(
+            self.units, name="projection", **self._common_options(0)
+        )
         self.projection.build(input_shape)
         self.blocks = [
             SlateEncoderBlock(
@@ -101,13 +98,21 @@ class SlateEncoder(keras.layers.Layer):
                 self.hidden_dim,
                 activation=self.activation,
                 name=f"block_{index}",
-                **shared,
+                **self._common_options(1 + DENSE_LAYERS * index),
             )
             for index in range(self.num_layers)
         ]
         for block in self.blocks:
             block.build((*input_shape[:-1], self.units))
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: input_shape[-1]})
+
+    def _common_options(self, number: int) -> dict[str, Any]:
+        return {
+            "kernel_initializer": numbered(self.kernel_initializer, number),
+            "bias_initializer": numbered(self.bias_initializer, number),
+            "kernel_regularizer": self.kernel_regularizer,
+            "dtype": self.dtype_policy,
+        }
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns `(batch, slate, units)`."""

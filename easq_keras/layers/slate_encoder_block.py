@@ -7,11 +7,14 @@ import keras
 from keras import activations, initializers, ops, regularizers
 
 from easq_keras.arguments import positive_int
+from easq_keras.layers.initial_values import numbered
 from easq_keras.precision import accumulated
 from easq_keras.types import Shape, Tensor
 
 # Added to the squared length of a vector before its root is taken; makes a zero vector stay one.
 NORM_EPSILON = 1e-6
+# Number of layers that draw their own initial values.
+DENSE_LAYERS = 4
 # What the attention to a masked candidate loses: its weight is exactly 0 in float32.
 CLOSED = -1e9
 
@@ -78,17 +81,17 @@ class SlateEncoderBlock(keras.layers.Layer):
             )
         self.width = width
         # Queries, keys and values in one product.
-        self.attention_in = self._dense("attention_in", 3 * width, width)
-        self.attention_out = self._dense("attention_out", width, width)
-        self.network_in = self._dense("network_in", self.hidden_dim, width, self.activation)
-        self.network_out = self._dense("network_out", width, self.hidden_dim)
+        self.attention_in = self._dense("attention_in", 0, 3 * width, width)
+        self.attention_out = self._dense("attention_out", 1, width, width)
+        self.network_in = self._dense("network_in", 2, self.hidden_dim, width, self.activation)
+        self.network_out = self._dense("network_out", 3, width, self.hidden_dim)
 
-    def _dense(self, name: str, units: int, width: int, activation: Any = None) -> Any:
+    def _dense(self, name: str, number: int, units: int, width: int, activation: Any = None) -> Any:
         layer = keras.layers.Dense(
             units,
             activation=activation,
-            kernel_initializer=_copied(self.kernel_initializer),
-            bias_initializer=_copied(self.bias_initializer),
+            kernel_initializer=numbered(self.kernel_initializer, number),
+            bias_initializer=numbered(self.bias_initializer, number),
             kernel_regularizer=self.kernel_regularizer,
             dtype=self.dtype_policy,
             name=name,
@@ -147,10 +150,3 @@ def unit_scale(h: Tensor) -> Tensor:
     wide = accumulated(h)
     mean_square = ops.mean(ops.square(wide), axis=-1, keepdims=True)
     return ops.cast(wide * ops.rsqrt(mean_square + NORM_EPSILON), h.dtype)
-
-
-def _copied(initializer: Any) -> Any:
-    """Returns an equal initializer: Keras warns when one draws twice, and draws the same."""
-    if isinstance(initializer, initializers.Initializer):
-        return type(initializer).from_config(initializer.get_config())
-    return initializer

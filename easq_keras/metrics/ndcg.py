@@ -42,7 +42,7 @@ class NDCG(UserMetric):
 
     def _discounted(self, user: Ints, gains: Floats, rank: Ints) -> Floats:
         shares = np.where(rank <= self.k, gains / np.log2(1.0 + rank), 0.0)
-        return np.bincount(user, weights=shares)
+        return np.bincount(user, weights=shares).astype(np.float64)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
