@@ -18,7 +18,7 @@ run: setup ## simulated logs in; pushed model, report and one ranked slate out (
 	$(BIN)/easq run $(ARGS)
 
 serve: setup ## serve the models that `make run` pushed, on loopback
-	$(BIN)/easq serve --model_name=easq --model_base_path=easq_run/serving_model/easq $(ARGS)
+	$(BIN)/easq serve --model_name=easq --model_base_path="$(CURDIR)/easq_run/serving_model/easq" $(ARGS)
 
 test: lint ## lint, and every test that does not take minutes
 	$(BIN)/pytest -m "not slow" $(ARGS)
