@@ -61,7 +61,7 @@ def dense_dpo_loss(
     """
     loss = logistic(at_least("beta", beta, 0, strictly=True))
     scores = checked_scores(
-        preference, scores, reference_scores=reference_scores, mask=mask, preference=preference
+        scores, preference=preference, reference_scores=reference_scores, mask=mask
     )
     liking = 2.0 * ops.sigmoid(ops.cast(preference, scores.dtype))
     valid = ops.ones_like(scores) > 0 if mask is None else ops.cast(mask, "bool")

@@ -89,7 +89,7 @@ def dpo_loss(
     """
     beta = _checked(beta, loss_type, label_smoothing)
     scores = checked_scores(
-        labels, scores, reference_scores=reference_scores, mask=mask, weights=weights
+        scores, labels=labels, reference_scores=reference_scores, mask=mask, weights=weights
     )
     policy = log_prob_of(scores, log_prob, mask)
     reference = None if reference_scores is None else log_prob_of(reference_scores, log_prob, mask)

@@ -55,6 +55,7 @@ def pair_sums(
     Returns:
         For each term its sums.
     """
+    labels = ops.convert_to_tensor(labels)
     if groups is None:
         return _within_rows(terms, labels, valid, values, log)
     return _within_groups(terms, labels, valid, values, groups, log)

@@ -152,18 +152,17 @@ def reduced(total: Tensor, count: Tensor, reduction: str) -> Tensor:
     return total / ops.where(count > 0, count, ops.ones_like(count))
 
 
-def checked_scores(labels: Tensor, scores: Tensor, **others: Tensor | None) -> Tensor:
+def checked_scores(scores: Tensor, **others: Tensor | None) -> Tensor:
     """Returns the scores in the dtype that losses are computed in.
 
     Args:
-        labels: `(batch, slate)`.
         scores: `(batch, slate)`.
         **others: What else must have that shape, by the argument's name; None is passed over.
 
     Raises:
         ValueError: A shape is another one; the message names the argument.
     """
-    named = {"scores": scores, "labels": labels, **others}
+    named = {"scores": scores, **others}
     expected = tuple(ops.convert_to_tensor(scores).shape)
     for name, tensor in named.items():
         if tensor is None:

@@ -65,7 +65,7 @@ def pairwise_logistic_loss(
     1.0958
     """
     loss = logistic(1.0 / at_least("temperature", temperature, 0, strictly=True))
-    scores = checked_scores(labels, scores, mask=mask, weights=weights)
+    scores = checked_scores(scores, labels=labels, mask=mask, weights=weights)
     pairs = Pairs(labels, valid_items(labels, mask), weights, groups)
     return reduced(*sum_over_pairs(pairs, scores, None, loss), reduction)
 

@@ -62,7 +62,9 @@ class DPORewards(keras.metrics.Metric):
             groups: `(batch,)`; see `pairwise_logistic_loss`.
         """
         labels = ops.convert_to_tensor(y_true)
-        rewards = checked_scores(labels, y_pred, reference_scores=reference_scores, mask=mask)
+        rewards = checked_scores(
+            y_pred, y_true=labels, reference_scores=reference_scores, mask=mask
+        )
         if reference_scores is not None:
             rewards = rewards - ops.cast(reference_scores, rewards.dtype)
         rewards = ops.stop_gradient(self.beta * rewards)
