@@ -87,7 +87,10 @@ def bootstrap_ratios(
     drawn = np.empty((replicates, sums.shape[1]))
     for start in range(0, replicates, _CHUNK):
         size = min(_CHUNK, replicates - start)
-        times = rng.multinomial(units, np.full(units, 1.0 / units), size=size).astype(np.float64)
+        # How often each unit is drawn; counting drawn numbers is faster than a multinomial.
+        numbers = rng.integers(units, size=(size, units)) + units * np.arange(size)[:, None]
+        times = np.bincount(numbers.ravel(), minlength=size * units).reshape(size, units)
+        times = times.astype(np.float64)
         drawn[start : start + size] = _ratio(times @ sums, times @ counts)
     return Means(mean, drawn, n_users)
 

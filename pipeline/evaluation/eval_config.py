@@ -1,6 +1,6 @@
 """TFMA's configuration of an evaluation: what is measured, on which slices, and the gate.
 
-The gate has two sides. *Satisfaction*: pair accuracy, the primary metric, must exceed the random
+The gate has two sides. *Satisfaction*: the dataset's primary metric must exceed the random
 ranking's, must not be demonstrably below the popularity ranking's, and must not fall behind the
 last blessed model's. *Behaviour*: NDCG@10 must not fall behind the last blessed model's. Without a
 last blessed model (a first run) only the comparisons with the other rankings apply. All limits are
@@ -20,7 +20,6 @@ from pipeline.evaluation.user_metrics import MODEL, over
 from pipeline.logs.dataset_config import DatasetConfig
 
 SIGNATURE = "serving_examples"
-PRIMARY = "pair_accuracy"
 GUARDRAIL = "behaviour_ndcg@10"
 
 
@@ -33,16 +32,14 @@ def eval_config(
     dataset: DatasetConfig,
     gate: GateSettings,
     *,
-    slice_by: tuple[str, ...] = (USER_ACTIVITY,),
     seed: int = 0,
 ) -> config_pb2.EvalConfig:
     """Returns the configuration for TFX's Evaluator; see `pipeline.evaluation.evaluator`.
 
     Args:
-        dataset: Tells whether the true satisfaction is known.
+        dataset: Names the primary metric and the slices beside `user_activity`, and tells whether
+            the true satisfaction is known.
         gate: The limits.
-        slice_by: Single-valued categorical features of the example, each with few values, or
-            `user_activity`; metrics are also computed for each of their values.
         seed: Of the bootstrap.
     """
     metrics = config_pb2.MetricsSpec(
@@ -54,7 +51,7 @@ def eval_config(
             )
         ]
     )
-    for name, threshold in _thresholds(gate).items():
+    for name, threshold in _thresholds(gate, dataset.questionnaire.primary_metric).items():
         metrics.per_slice_thresholds[name].thresholds.add(
             # A bare threshold would apply to every slice.
             slicing_specs=[config_pb2.SlicingSpec()],
@@ -64,18 +61,21 @@ def eval_config(
         model_specs=[config_pb2.ModelSpec(signature_name=SIGNATURE)],
         slicing_specs=[
             config_pb2.SlicingSpec(),
-            *(config_pb2.SlicingSpec(feature_keys=[name]) for name in slice_by),
+            *(
+                config_pb2.SlicingSpec(feature_keys=[name])
+                for name in (USER_ACTIVITY, *dataset.slice_by)
+            ),
         ],
         metrics_specs=[metrics],
     )
 
 
-def _thresholds(gate: GateSettings) -> dict[str, config_pb2.MetricThreshold]:
+def _thresholds(gate: GateSettings, primary: str) -> dict[str, config_pb2.MetricThreshold]:
     return {
-        f"{over('random')}/{PRIMARY}": _at_least(gate.min_gain_over_random),
+        f"{over('random')}/{primary}": _at_least(gate.min_gain_over_random),
         # The upper end of the interval: below 0, popularity is better beyond doubt.
-        f"{over('popularity')}/{PRIMARY}/high": _at_least(0.0),
-        f"{MODEL}/{PRIMARY}": _change_at_least(-gate.satisfaction_loss),
+        f"{over('popularity')}/{primary}/high": _at_least(0.0),
+        f"{MODEL}/{primary}": _change_at_least(-gate.satisfaction_loss),
         f"{MODEL}/{GUARDRAIL}": _change_at_least(-gate.behaviour_loss),
     }
 

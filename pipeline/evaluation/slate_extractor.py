@@ -87,8 +87,6 @@ def extract_slates(extracts: dict[str, Any], slice_by: list[str]) -> dict[str, A
     features: dict[str, Any] = {SLATE: slates}
     for name in slice_by:
         if name == USER_ACTIVITY:
-            if not columns.has("user_train_slates"):
-                continue
             seen = columns.scalars("user_train_slates").astype(np.int64)
             names = np.array(_ACTIVITY_NAMES, dtype=object)
             features[name] = names[np.searchsorted(_ACTIVITY_STARTS, seen, side="right") - 1]

@@ -3,7 +3,7 @@
 Per user, for each ranker:
 
 * `pair_accuracy`: share of the user's pairs (a Satisfied, a Dissatisfied candidate, of any of
-  their evaluated requests) in which the Satisfied one scores higher. The primary metric.
+  their evaluated requests) in which the Satisfied one scores higher. The primary metric by default.
 * `satisfied_auc`: share of the pairs (a Satisfied candidate, another exposed candidate of the same
   request, not answered Satisfied) in which the Satisfied one scores higher. It says less, as the
   other may have satisfied just as well, but it has more pairs.

@@ -9,11 +9,15 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
 
-from pipeline.evaluation.eval_config import GUARDRAIL, PRIMARY
+from pipeline.evaluation.eval_config import GUARDRAIL
 from pipeline.evaluation.results import Metrics, read_evaluation
 
 _LAST_BLESSED = "the last blessed model"
-_NAMES = {PRIMARY: "pair accuracy", GUARDRAIL: "behaviour NDCG@10"}
+_NAMES = {
+    "pair_accuracy": "pair accuracy",
+    "satisfied_auc": "satisfied AUC",
+    GUARDRAIL: "behaviour NDCG@10",
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,9 @@ def read_verdict(folder: str) -> Verdict:
         if threshold.HasField("change_threshold") and last is not None:
             checks.append(_change_check(name, threshold, overall, last, (name, True) not in failed))
     # What the model is for comes first.
-    checks.sort(key=lambda check: (check.metric != _NAMES[PRIMARY], check.against == _LAST_BLESSED))
+    checks.sort(
+        key=lambda check: (check.metric == _NAMES[GUARDRAIL], check.against == _LAST_BLESSED)
+    )
     return Verdict(
         blessed=result.validation_ok,
         sentence=_sentence(result.validation_ok, checks, overall, first=last is None),
@@ -154,12 +160,13 @@ def _change_check(
 
 
 def _sentence(blessed: bool, checks: list[Check], overall: Metrics, *, first: bool) -> str:
-    users = int(overall["model/pair_accuracy/n_users"])
-    pairs = int(overall["model/pair_accuracy/n_pairs"])
-    evidence = f"({users:,} users, {pairs:,} pairs of answers)"
+    primary = next(name for name, text in _NAMES.items() if text == checks[0].metric)
+    users = int(overall[f"model/{primary}/n_users"])
+    pairs = int(overall[f"model/{primary}/n_pairs"])
+    evidence = f"{checks[0].metric} from {users:,} users, {pairs:,} pairs"
     if not blessed:
         failed = [check.reason() for check in checks if not check.passed]
-        return f"Not blessed: {'; '.join(failed)} {evidence}."
+        return f"Not blessed: {'; '.join(failed)} ({evidence})."
     passed = "; ".join(check.reason() for check in checks)
     ending = "; there was no blessed model before it to compare with" if first else ""
-    return f"Blessed: {passed} {evidence}{ending}."
+    return f"Blessed: {passed}{ending} ({evidence})."

@@ -72,11 +72,25 @@ class FromBehaviours:
 
 @dataclass(frozen=True)
 class Questionnaire:
-    """Where the answers come from: `columns` and `answers`, or `from_behaviours`."""
+    """Where the answers come from: `columns` and `answers`, or `from_behaviours`.
+
+    Attributes:
+        columns, answers: of the questionnaires table.
+        from_behaviours: the stand-in where there is no such table.
+        unanswered: what the exposed candidates without an answer mean to the satisfaction path, in
+            a slate with one. `exclude`: nothing. `middle`: halfway between dissatisfied and
+            satisfied, as SAQRec codes them (CIKM 2024); for a stand-in that anybody can give at
+            any time, where saying nothing says something.
+        primary_metric: what the gate calls satisfaction. `pair_accuracy`: satisfied over
+            dissatisfied within a user; needs users who answered both ways. `satisfied_auc`:
+            satisfied over all other exposed candidates of the same requests.
+    """
 
     columns: QuestionnaireColumns | None = None
     answers: AnswerValues | None = None
     from_behaviours: FromBehaviours | None = None
+    unanswered: Literal["exclude", "middle"] = "exclude"
+    primary_metric: Literal["pair_accuracy", "satisfied_auc"] = "pair_accuracy"
 
     def __post_init__(self) -> None:
         if self.from_behaviours is not None:
@@ -228,6 +242,10 @@ class DatasetConfig:
     """A dataset: its tables, what their columns mean, and how slates and labels are formed.
 
     Every part is checked when it is made; `ConfigError` says which key is wrong and why.
+
+    Attributes:
+        slice_by: categorical features of users or the context, of few values each: the evaluation
+            is also made for each of these values.
     """
 
     name: str
@@ -240,6 +258,7 @@ class DatasetConfig:
     pair_window: PairWindow = field(default_factory=PairWindow)
     slate: Slate = field(default_factory=Slate)
     split: Split = field(default_factory=Split)
+    slice_by: tuple[str, ...] = ()
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "DatasetConfig":
@@ -273,6 +292,22 @@ class DatasetConfig:
         self._check_slates()
         self._check_answers()
         self._check_features()
+        self._check_slices()
+
+    def _check_slices(self) -> None:
+        sliceable = [
+            feature.name
+            for feature in self.features
+            if feature.kind == "categorical" and feature.level != "candidate"
+        ]
+        for index, name in enumerate(self.slice_by):
+            require(
+                name in sliceable,
+                f"slice_by[{index}]",
+                name,
+                f"a categorical feature of level user or context: {', '.join(sliceable) or 'none'}",
+            )
+        _refuse_repeats("slice_by", self.slice_by)
 
     def _check_slates(self) -> None:
         has_id, rebuild = self.columns.request_id is not None, self.slate.rebuild

@@ -78,7 +78,7 @@ def ranking_plots(report: dict[str, Any]) -> list[Plot]:
     """A plot for each headline metric: every ranker's mean and interval."""
     rankers = report["evaluation"]["overall"]["rankers"]
     plots = []
-    for metric in headline_metrics(rankers):
+    for metric in headline_metrics(report):
         rows = [
             (ranker, rankers[ranker][metric])
             for ranker in RANKER_NAMES
@@ -98,8 +98,7 @@ def _draw_intervals(rows: list[tuple[str, dict[str, Any]]]) -> Callable[[Axes], 
             if entry["low"] is not None:
                 axes.plot([entry["low"], entry["high"]], [place, place], color=colour, lw=2)
             axes.plot([entry["mean"]], [place], "o", color=colour, ms=6)
-        names = [RANKER_NAMES[ranker].partition(" (")[0] for ranker, _ in rows]
-        axes.set_yticks(range(len(rows)), names)
+        axes.set_yticks(range(len(rows)), [RANKER_NAMES[ranker] for ranker, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.xaxis.set_major_locator(MaxNLocator(4))
 

@@ -22,10 +22,10 @@ def render_html(report: dict[str, Any]) -> str:
     )
     filters = (text.number, text.signed, text.percent, text.share, text.count, text.interval)
     environment.filters.update({function.__name__: function for function in filters})
-    rankers = report["evaluation"]["overall"]["rankers"]
     return environment.get_template("report.html.j2").render(
         report=report,
-        headline=text.headline_metrics(rankers),
+        headline=text.headline_metrics(report),
+        primary=text.primary_metric(report),
         paper_metrics=text.PAPER_METRICS,
         ranker_names=text.RANKER_NAMES,
         metric_names=text.METRIC_NAMES,

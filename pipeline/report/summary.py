@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.report.text import METRIC_NAMES, RANKER_NAMES, count, headline_metrics, interval
+from pipeline.report.text import METRIC_NAMES, RANKER_NAMES, count, headline_metrics, number
 
 _FUNNEL = ("impressions", "answers", "slates", "pairs")
 
@@ -17,7 +17,7 @@ class Summary:
     Attributes:
         counts: Lines such as `("impressions", "read 10, used 9, rejected 1 (duplicate_row 1)")`.
         columns: Heads of the table of rankings; the first is the ranking.
-        rows: Its rows, a cell a column: the mean with its 95 % interval.
+        rows: Its rows, a cell a column: the mean, and in a second line its 95 % interval.
         verdict: One sentence.
         infra_check: One sentence.
         push: One sentence.
@@ -34,14 +34,14 @@ class Summary:
 def summarise(report: dict[str, Any]) -> Summary:
     """Formats the first things of a report; the rest is in `report.html`."""
     overall = report["evaluation"]["overall"]
-    metrics = headline_metrics(overall["rankers"])
+    metrics = headline_metrics(report)
     return Summary(
         counts=tuple(_counts(report)),
         columns=("ranking", *(METRIC_NAMES[name] for name in metrics)),
         rows=tuple(
             (
                 RANKER_NAMES[ranker],
-                *(interval(overall["rankers"][ranker][name]) for name in metrics),
+                *(_cell(overall["rankers"][ranker][name]) for name in metrics),
             )
             for ranker in RANKER_NAMES
             if ranker in overall["rankers"]
@@ -50,6 +50,12 @@ def summarise(report: dict[str, Any]) -> Summary:
         infra_check=infra_sentence(report["infra_check"]),
         push=push_sentence(report["push"]),
     )
+
+
+def _cell(entry: dict[str, Any]) -> str:
+    if entry["low"] is None:
+        return number(entry["mean"])
+    return f"{number(entry['mean'])}\n{number(entry['low'])}–{number(entry['high'])}"
 
 
 def infra_sentence(result: dict[str, Any]) -> str:

@@ -6,15 +6,15 @@ from typing import Any
 
 RANKER_NAMES = {
     "model": "this model",
-    "last_blessed": "last blessed model",
+    "last_blessed": "last blessed",
     "popularity": "popularity",
     "random": "random",
-    "oracle": "oracle (true satisfaction)",
+    "oracle": "oracle",
 }
 METRIC_NAMES = {
     "pair_accuracy": "pair accuracy",
-    "true_top4": "true satisfaction, top 4",
-    "true_ndcg@5": "true satisfaction NDCG@5",
+    "true_top4": "true top 4",
+    "true_ndcg@5": "true NDCG@5",
     "satisfied_auc": "satisfied AUC",
     "behaviour_ndcg@5": "behaviour NDCG@5",
     "behaviour_ndcg@10": "behaviour NDCG@10",
@@ -25,21 +25,28 @@ METRIC_NAMES = {
 }
 METRIC_MEANINGS = {
     "pair_accuracy": "share of a user's pairs of a satisfied and a dissatisfied answer in which "
-    "the satisfied one is ranked higher; the primary metric",
+    "the satisfied one is ranked higher",
     "true_top4": "mean true satisfaction of the first four candidates; known in a simulation only",
     "true_ndcg@5": "ranking quality by true satisfaction; known in a simulation only",
     "satisfied_auc": "share of pairs of a satisfied answer and another shown candidate of the same "
-    "request in which the satisfied one is ranked higher; more pairs, less meaning",
+    "request in which the satisfied one is ranked higher",
     "behaviour_ndcg@10": "ranking quality by behaviour level (likes, follows, …); the guardrail",
 }
-_HEADLINE = ("pair_accuracy", "true_top4", "true_ndcg@5", "satisfied_auc", "behaviour_ndcg@10")
+_HEADLINE = ("pair_accuracy", "satisfied_auc", "true_top4", "true_ndcg@5", "behaviour_ndcg@10")
 PAPER_METRICS = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
 UNKNOWN = "–"
 
 
-def headline_metrics(rankers: dict[str, Any]) -> tuple[str, ...]:
-    """The metrics of the first table, in order."""
-    return tuple(name for name in _HEADLINE if name in rankers["model"])
+def primary_metric(report: dict[str, Any]) -> str:
+    """The metric that the dataset calls satisfaction."""
+    return report["run"]["dataset_config"]["questionnaire"]["primary_metric"]
+
+
+def headline_metrics(report: dict[str, Any]) -> tuple[str, ...]:
+    """The metrics of the first table, the primary one first."""
+    primary = primary_metric(report)
+    found = report["evaluation"]["overall"]["rankers"]["model"]
+    return (primary, *(name for name in _HEADLINE if name in found and name != primary))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -69,8 +76,6 @@ def count(value: int | None) -> str:
 
 def interval(entry: dict[str, Any]) -> str:
     """`0.712 (0.690 to 0.734)`, the mean and its 95 % interval."""
-    if entry["mean"] is None:
-        return UNKNOWN
     if entry["low"] is None:
         return number(entry["mean"])
     return f"{number(entry['mean'])} ({number(entry['low'])} to {number(entry['high'])})"

@@ -66,9 +66,14 @@ def test_all_rankers_are_evaluated_in_the_same_pass(first_run):
     assert overall["model_over_popularity/pair_accuracy"] == pytest.approx(0.25)
 
 
-def test_slices_by_how_often_the_user_was_seen_in_training(first_run):
+def test_slices_by_the_datasets_features_and_how_often_the_user_was_seen_in_training(first_run):
     slices = first_run[0].candidate
-    assert set(slices) == {(), (("user_activity", "new"),), (("user_activity", "5-19"),)}
+    assert set(slices) == {
+        (),
+        (("device", "phone"),),
+        (("user_activity", "new"),),
+        (("user_activity", "5-19"),),
+    }
     assert slices[(("user_activity", "5-19"),)]["model/pair_accuracy"] == 1.0
     assert slices[(("user_activity", "new"),)]["model/pair_accuracy"] == 0.5
 
@@ -87,7 +92,7 @@ def test_a_first_run_has_no_baseline_and_can_be_blessed(tmp_path, good_model):
         "Blessed: pair accuracy +0.500 against the popularity ranking"
     )
     assert "no blessed model before it" in verdict.sentence
-    assert "2 users, 6 pairs" in verdict.sentence
+    assert verdict.sentence.endswith("(pair accuracy from 2 users, 6 pairs).")
 
 
 def test_the_split_into_bundles_changes_nothing(first_run, good_model, tmp_path):

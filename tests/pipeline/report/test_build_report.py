@@ -48,7 +48,12 @@ def test_differences_are_to_the_other_rankings(report):
 
 def test_slices_are_named(report):
     slices = {part["name"]: part for part in report["evaluation"]["slices"]}
-    assert list(slices) == ["user_activity: new", "user_activity: 1-4", "user_activity: 5-19"]
+    assert list(slices) == [
+        "device: phone",
+        "user_activity: new",
+        "user_activity: 1-4",
+        "user_activity: 5-19",
+    ]
     assert slices["user_activity: 1-4"]["data"]["users"] == 2
 
 
