@@ -124,6 +124,8 @@ def only_one(root: Path) -> Iterator[None]:
         except BlockingIOError:
             say("another set-up of this checkout is running: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
+        # A pip that outlives this process still holds the lock.
+        os.set_inheritable(file.fileno(), True)
         yield
 
 
@@ -158,7 +160,8 @@ def pip(environment: Environment, *arguments: str | Path) -> None:
     """
     command = [environment.python, "-I", "-m", "pip", "--disable-pip-version-check", *arguments]
     # A user-wide switch to install outside virtual environments has no place here.
-    if subprocess.run(command, env={**os.environ, "PIP_USER": "0"}).returncode:
+    environ = {**os.environ, "PIP_USER": "0"}
+    if subprocess.run(command, env=environ, close_fds=False).returncode:
         raise SetupError(
             f"`pip {arguments[0]}` failed, see above; once that is mended, call make again"
         )
@@ -239,6 +242,9 @@ def main() -> int:
     except (SetupError, relink.RelinkError, ElfError) as error:
         say(str(error))
         return 1
+    except KeyboardInterrupt:
+        say("stopped; the next call begins anew")
+        return 130
     return 0
 
 

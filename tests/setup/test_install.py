@@ -188,6 +188,19 @@ def test_a_second_set_up_waits_for_the_first(checkout, capsys):
     timer.join()
 
 
+def test_a_pip_that_outlives_its_set_up_keeps_the_next_one_waiting(checkout, capsys):
+    environment = set_up(checkout)
+    environment.python.write_text("#!/bin/sh\nsleep 0.5 > /dev/null 2>&1 &\n")
+    environment.python.chmod(0o755)
+    with only_one(checkout):
+        install.pip(environment, "install", "numpy")
+
+    with only_one(checkout):
+        pass
+
+    assert "waiting" in capsys.readouterr().err
+
+
 def release_soon(release):
     time.sleep(0.2)
     release.set()
