@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 from pipeline.logs.checked import ConfigError, build, read_yaml, require
 
+# What the model is called by servers and clients.
+MODEL_NAME = "easq"
 Preset = Literal["recommended", "paper"]
 # FnApiRunner runs in this process. Beam's own default first tries to download a runner binary.
 IN_PROCESS_BEAM = ("--runner=FnApiRunner",)
@@ -37,6 +39,7 @@ class TrainerSettings:
             preset has it: `recommended` replays, `paper` does not.
         seed: of the initial weights and the replay.
         steps_per_execution: steps compiled into one call.
+        jit_compile: whether XLA compiles the step: half a minute once, and faster ever after.
     """
 
     preset: Preset = "recommended"
@@ -46,6 +49,7 @@ class TrainerSettings:
     replay: bool | None = None
     seed: int = 0
     steps_per_execution: int = 16
+    jit_compile: bool = True
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")

@@ -23,6 +23,16 @@ from tensorflow_serving.apis import (
 _CALL_SECONDS = 30.0
 _POLL_SECONDS = 0.2
 _LOG_TAIL_LINES = 40
+# Has the kernel end the server with this process, however that ends, and becomes the server. (A
+# `preexec_fn` would run Python in a fork of a process that is full of threads.)
+_BECOME_SERVER = """
+import ctypes, os, signal, sys
+try:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+except AttributeError:
+    pass  # Linux only
+os.execv(sys.executable, [sys.executable, "-m", "serving", *sys.argv[1:]])
+"""
 _State = get_model_status_pb2.ModelVersionStatus.State
 
 
@@ -47,7 +57,7 @@ class ServerProcess:
     def __enter__(self) -> ServerProcess:
         port = _free_port()
         self._address = f"127.0.0.1:{port}"
-        command = [sys.executable, "-m", "serving", f"--port={port}"]
+        command = [sys.executable, "-c", _BECOME_SERVER, f"--port={port}"]
         command += [f"--model_name={self._model_name}", f"--model_base_path={self._base_path}"]
         # A model that cannot be loaded ends the process at once.
         command += ["--max_num_load_retries=0"]
@@ -83,6 +93,11 @@ class ServerProcess:
     def address(self) -> str:
         """`host:port` of the server's gRPC port."""
         return self._address
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
 
     def wait_until_available(self, timeout_seconds: float) -> float:
         """Waits until every version is AVAILABLE; an open port is not enough.

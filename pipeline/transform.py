@@ -16,7 +16,7 @@ import tensorflow_transform as tft
 
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.logs.feature_config import FeatureConfig
-from pipeline.slate_schema import ANSWER_DISSATISFIED, ANSWER_SATISFIED
+from pipeline.slate_schema import ANSWER_DISSATISFIED, ANSWER_NONE, ANSWER_SATISFIED
 
 MAX_Z_SCORE = 5.0
 MASK = "mask"
@@ -49,23 +49,27 @@ def preprocessing_fn(
         outputs.update(_transform_feature(feature, inputs[feature.name], mask, width))
     level = tf.cast(inputs["behaviour_level"], tf.float32)
     outputs[BEHAVIOUR_LABEL] = _dense(level, width, -1.0)
-    outputs[ANSWER_LABEL] = _dense(_answer_label(inputs["answer"]), width, -1.0)
+    answers = answer_label(inputs["answer"], inputs["exposed"], config.questionnaire.unanswered)
+    outputs[ANSWER_LABEL] = _dense(answers, width, -1.0)
     for name in PASSED_THROUGH:
         outputs[name] = inputs[name]
     return outputs
 
 
-def _answer_label(answer: tf.RaggedTensor) -> tf.RaggedTensor:
-    """1 satisfied, 0 dissatisfied, −1 not answered or uncertain.
+def answer_label(
+    answer: tf.RaggedTensor, exposed: tf.RaggedTensor, unanswered: str
+) -> tf.RaggedTensor:
+    """1 satisfied, 0 dissatisfied, −1 no label; ½ not answered, where the dataset says `middle`.
 
     *Uncertain* is no label: as a middle level it was seen to hurt the satisfaction head.
     """
     codes = answer.flat_values
-    label = tf.where(
-        codes == ANSWER_SATISFIED,
-        1.0,
-        tf.where(codes == ANSWER_DISSATISFIED, 0.0, -1.0),
-    )
+    label = tf.fill(tf.shape(codes), -1.0)
+    if unanswered == "middle":
+        middle = (codes == ANSWER_NONE) & (exposed.flat_values == 1)
+        label = tf.where(middle, 0.5, label)
+    label = tf.where(codes == ANSWER_DISSATISFIED, 0.0, label)
+    label = tf.where(codes == ANSWER_SATISFIED, 1.0, label)
     return answer.with_flat_values(label)
 
 

@@ -154,6 +154,12 @@ class FeatureEmbedding(keras.layers.Layer):
         first = next(spec.name for spec in self.features if spec.level == "candidate")
         return (*input_shape[first], self.output_dim)
 
+    def symbolic_shapes(self) -> dict[str, Shape]:
+        """Returns the shapes of the inputs, batch and slate unknown; for `build`."""
+        return {
+            spec.name: (None,) if spec.level == "user" else (None, None) for spec in self.features
+        }
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {

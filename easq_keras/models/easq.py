@@ -12,7 +12,7 @@ from easq_keras.arguments import positive_int
 from easq_keras.layers import FeatureSpec, LoRALayer
 from easq_keras.losses import count_pairs, dpo_loss, pairwise_logistic_loss
 from easq_keras.models import objectives
-from easq_keras.models.emer import EMER
+from easq_keras.models.emer import EMER, encode, score_of, slate_mask
 from easq_keras.models.objectives import Answers, Slates
 from easq_keras.models.settings import EASQSettings, EMERSettings
 from easq_keras.models.training import Objective, Report, apply_if
@@ -176,16 +176,15 @@ class EASQ(EMER):
             training: As everywhere in Keras.
             learning: Also return what the objective needs; for the training step.
         """
-        x, mask = self._embed(features)
+        x = self.embedding(features)
+        mask = slate_mask(features, x)
         if learning:
             return self._learn(features, x, mask)
-        h = self._encode(x, mask)
+        h = encode(self.backbone, x, mask)
         delta = self._delta(x)
         return {
-            "score": self._score(self.tower, self._main_input(h, delta), mask),
-            "satisfaction": self._score(
-                self.satisfaction_tower, ops.stop_gradient(h) + delta, mask
-            ),
+            "score": score_of(self.tower, self._main_input(h, delta), mask),
+            "satisfaction": score_of(self.satisfaction_tower, ops.stop_gradient(h) + delta, mask),
         }
 
     def _delta(self, x: Tensor) -> Tensor:
@@ -211,19 +210,19 @@ class EASQ(EMER):
         tail = slice(None) if every_row else slice(-self.answered_rows, None)
         if every_row or answer_pairs:
             dense = slice(None)
-            h = self._encode(x, mask)
+            h = encode(self.backbone, x, mask)
             answered_h, answered_x = h[tail], x[tail]
         else:
             dense = slice(None, -self.answered_rows)
             answered_x = ops.stop_gradient(x[tail])
-            answered_h = self._encode(answered_x, mask[tail])
+            answered_h = encode(self.backbone, answered_x, mask[tail])
             x = x[dense]
-            h = self._encode(x, mask[dense])
+            h = encode(self.backbone, x, mask[dense])
         dense_mask, answered_mask = mask[dense], mask[tail]
         delta = self._delta(x)
         main_input = self._main_input(h, delta)
         outputs: dict[str, Any] = {
-            "score": self._score(self.tower, main_input, dense_mask),
+            "score": score_of(self.tower, main_input, dense_mask),
             "mask": dense_mask,
             "answered_mask": answered_mask,
             "router": self._router_activity(self.tower, main_input, dense_mask),
@@ -231,17 +230,17 @@ class EASQ(EMER):
         answered_input = ops.stop_gradient(answered_h) + (
             delta if every_row else self._delta(answered_x)
         )
-        satisfaction = self._score(self.satisfaction_tower, answered_input, answered_mask)
+        satisfaction = score_of(self.satisfaction_tower, answered_input, answered_mask)
         outputs["answered_satisfaction"] = satisfaction
         outputs["satisfaction_router"] = self._router_activity(
             self.satisfaction_tower, answered_input, answered_mask
         )
         if self._needs_dense_satisfaction:
             if not every_row:
-                satisfaction = self._score(self.satisfaction_tower, h + delta, dense_mask)
+                satisfaction = score_of(self.satisfaction_tower, h + delta, dense_mask)
             outputs["satisfaction"] = ops.stop_gradient(satisfaction)
         if self.behaviour_head is not None:
-            outputs["behaviour"] = self._score(self.behaviour_head, h, dense_mask)
+            outputs["behaviour"] = score_of(self.behaviour_head, h, dense_mask)
         if self._needs_reference_model:
             frozen = self._reference_model(features)["score"]
             outputs["frozen"] = ops.stop_gradient(accumulated(frozen))[dense]

@@ -21,6 +21,24 @@ from easq_keras.types import Tensor
 ROUTER_VALUES = ("share_active", "dead_experts", "all_dead_candidates")
 
 
+def slate_mask(features: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Returns which candidates are real, `(batch, slate)` booleans: all, without a `"mask"`."""
+    mask = features.get("mask")
+    return ops.ones(ops.shape(x)[:2], dtype="bool") if mask is None else ops.cast(mask, "bool")
+
+
+def encode(backbone: keras.layers.Layer, x: Tensor, mask: Tensor) -> Tensor:
+    """Returns the backbone's h; a backbone whose `call` knows no mask is not given one."""
+    takes_mask = "mask" in inspect.signature(backbone.call).parameters
+    return backbone(x, mask=mask) if takes_mask else backbone(x)
+
+
+def score_of(tower: keras.layers.Layer, h: Tensor, mask: Tensor) -> Tensor:
+    """Returns the tower's score of each candidate, `(batch, slate)`, 0 for padding."""
+    score = accumulated(tower(h)[..., 0])
+    return ops.where(mask, score, ops.zeros_like(score))
+
+
 @keras.saving.register_keras_serializable(package="easq_keras")
 class EMER(keras.Model):
     """Ranks the candidates of a slate by expected behaviour.
@@ -84,7 +102,6 @@ class EMER(keras.Model):
         self.embedding = FeatureEmbedding(features, name="embedding", dtype=self.dtype_policy)
         self.default_backbone = backbone is None
         self.backbone = self.make_backbone() if backbone is None else backbone
-        self._backbone_takes_mask = "mask" in inspect.signature(self.backbone.call).parameters
         self.tower = self.make_tower(self.settings.num_experts, name="tower")
         self._make_parts()
         self.diagnostics = Diagnostics(self.diagnostic_names())
@@ -140,12 +157,7 @@ class EMER(keras.Model):
         """Creates all variables; the features say all there is to know of the shapes."""
         if self.built:
             return
-        self.embedding.build(
-            {
-                spec.name: (None,) if spec.level == "user" else (None, None)
-                for spec in self.embedding.features
-            }
-        )
+        self.embedding.build(self.embedding.symbolic_shapes())
         x = keras.KerasTensor((None, None, self.embedding.output_dim), dtype=self.compute_dtype)
         h = self.backbone(x)
         if len(h.shape) != 3 or h.shape[-1] is None:
@@ -172,28 +184,14 @@ class EMER(keras.Model):
             training: As everywhere in Keras.
             learning: Also return what the objective needs; for the training step.
         """
-        x, mask = self._embed(features)
-        h = self._encode(x, mask)
-        outputs: dict[str, Any] = {"score": self._score(self.tower, h, mask)}
+        x = self.embedding(features)
+        mask = slate_mask(features, x)
+        h = encode(self.backbone, x, mask)
+        outputs: dict[str, Any] = {"score": score_of(self.tower, h, mask)}
         if learning:
             outputs["mask"] = mask
             outputs["router"] = self._router_activity(self.tower, h, mask)
         return outputs
-
-    def _embed(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        x = self.embedding(features)
-        mask = features.get("mask")
-        if mask is None:
-            return x, ops.ones(ops.shape(x)[:2], dtype="bool")
-        return x, ops.cast(mask, "bool")
-
-    def _encode(self, x: Tensor, mask: Tensor) -> Tensor:
-        return self.backbone(x, mask=mask) if self._backbone_takes_mask else self.backbone(x)
-
-    @staticmethod
-    def _score(tower: keras.layers.Layer, h: Tensor, mask: Tensor) -> Tensor:
-        score = accumulated(tower(h)[..., 0])
-        return ops.where(mask, score, ops.zeros_like(score))
 
     @staticmethod
     def _router_activity(tower: Any, h: Tensor, mask: Tensor) -> dict[str, Tensor]:

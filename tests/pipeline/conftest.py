@@ -108,9 +108,9 @@ def tiny_examples() -> list[bytes]:
 
 
 @pytest.fixture(scope="session")
-def tiny_transform_output(tiny_dataset, tiny_examples, tmp_path_factory):
+def tiny_transform_dir(tiny_dataset, tiny_examples, tmp_path_factory) -> str:
     """The transform graph, fitted by TFT on the three slates."""
-    import tensorflow_transform as tft
+    import apache_beam as beam
     import tensorflow_transform.beam as tft_beam
     from apache_beam.options.pipeline_options import PipelineOptions
     from tfx_bsl.public import tfxio
@@ -125,8 +125,6 @@ def tiny_transform_output(tiny_dataset, tiny_examples, tmp_path_factory):
             writer.write(example)
     source = tfxio.TFExampleRecord(records, schema=slate_schema(tiny_dataset))
     config = {"dataset_config": tiny_dataset.to_json()}
-    import apache_beam as beam
-
     options = PipelineOptions(["--runner=FnApiRunner"])
     with beam.Pipeline(options=options) as pipeline, tft_beam.Context(str(folder / "tmp")):
         data = pipeline | source.BeamSource()
@@ -134,7 +132,14 @@ def tiny_transform_output(tiny_dataset, tiny_examples, tmp_path_factory):
             lambda inputs: preprocessing_fn(inputs, config)
         )
         _ = graph | tft_beam.WriteTransformFn(str(folder / "graph"))
-    return tft.TFTransformOutput(str(folder / "graph"))
+    return str(folder / "graph")
+
+
+@pytest.fixture(scope="session")
+def tiny_transform_output(tiny_transform_dir):
+    import tensorflow_transform as tft
+
+    return tft.TFTransformOutput(tiny_transform_dir)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.transform import normalised_rank
+from pipeline.transform import answer_label, normalised_rank
 
 
 def test_candidate_lists_are_padded_to_the_slate_width(tiny_transformed):
@@ -61,6 +61,14 @@ def test_labels(tiny_transformed):
         tiny_transformed["answer_label"],
         [[1, -1, -1, -1], [0, -1, -1, -1], [-1, -1, -1, -1]],
     )
+
+
+def test_candidates_without_an_answer_may_stand_in_the_middle():
+    answer = tf.ragged.constant([[2, -1, 0], [1, -1]], dtype=tf.int64)
+    exposed = tf.ragged.constant([[1, 1, 1], [1, 0]], dtype=tf.int64)
+    middle = answer_label(answer, exposed, "middle").to_list()
+    assert middle == [[1.0, 0.5, 0.0], [-1.0, -1.0]]  # uncertain and unseen stay without a label
+    assert answer_label(answer, exposed, "exclude").to_list() == [[1.0, -1.0, 0.0], [-1.0, -1.0]]
 
 
 def test_equal_values_share_the_mean_of_their_ranks():

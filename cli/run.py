@@ -1,0 +1,224 @@
+"""`easq run`: logs in, pushed model and report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.errors import JobError, first_cause
+
+if TYPE_CHECKING:
+    from cli.progress_display import ProgressDisplay
+    from pipeline.configs import RunSettings
+    from pipeline.local_runner import Workdir
+    from pipeline.logs.dataset_config import DatasetConfig
+    from pipeline.run_artifacts import RunArtifact
+    from serving.slates import Ranking
+
+    Artifacts = dict[str, dict[str, RunArtifact]]
+
+LOGGER = logging.getLogger("easq")
+_SERVER_SECONDS = 120
+
+
+@click.command(
+    "run",
+    epilog="Examples: easq run · easq run --dataset kuairand --data-dir KUAIRAND_DIR · "
+    "easq run --dataset my_logs.yaml --data-dir my_logs --settings run.yaml",
+)
+@click.option(
+    "--dataset",
+    default="simulated",
+    show_default=True,
+    help="A built-in dataset (simulated, kuairand) or the path of a dataset config.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of the logs. Without it, simulated logs are made in the work folder.",
+)
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("easq_run"),
+    show_default=True,
+    help="Folder of everything the run leaves behind.",
+)
+@click.option("--preset", type=click.Choice(["recommended", "paper"]), help="The method's preset.")
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="YAML file of run settings, see pipeline/configs.py.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of training.")
+@click.option("--no-cache", is_flag=True, help="Run every component again.")
+def command(
+    dataset: str,
+    data_dir: Path | None,
+    workdir: Path,
+    preset: str | None,
+    settings_file: Path | None,
+    seed: int | None,
+    no_cache: bool,
+) -> None:
+    """Run the pipeline once and serve one slate with the pushed model.
+
+    Leaves report.json, report.html and serving_model/easq/<version>/ in the work folder. A model
+    that is not blessed is not pushed; the report says why.
+    """
+    from pipeline.local_runner import Workdir
+    from pipeline.logs.checked import ConfigError
+    from pipeline.logs.dataset_config import load_dataset_config
+
+    try:
+        config = load_dataset_config(dataset)
+        settings = _settings(settings_file, preset=preset, seed=seed, no_cache=no_cache)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    if data_dir is None and config.name != "simulated":
+        raise click.UsageError(f"--data-dir is needed for the dataset '{dataset}'")
+    place = Workdir(workdir)
+    try:
+        with place.locked():
+            _run(place, config, data_dir, settings)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    except (OSError, RuntimeError) as error:
+        raise JobError(str(error)) from error
+
+
+def _settings(
+    file: Path | None, *, preset: str | None, seed: int | None, no_cache: bool
+) -> RunSettings:
+    """The settings of the file with the options of the command line laid over them."""
+    from pipeline.configs import RunSettings
+
+    settings = RunSettings.from_yaml(file) if file else RunSettings()
+    chosen: dict[str, Any] = {}
+    if preset is not None:
+        chosen["preset"] = preset
+    if seed is not None:
+        chosen["seed"] = seed
+    trainer = dataclasses.replace(settings.trainer, **chosen)
+    return dataclasses.replace(
+        settings, trainer=trainer, enable_cache=settings.enable_cache and not no_cache
+    )
+
+
+def _run(
+    place: Workdir, config: DatasetConfig, data_dir: Path | None, settings: RunSettings
+) -> None:
+    from cli.framework_log import framework_log
+    from cli.progress_display import ProgressDisplay
+    from cli.run_summary import print_ranking, print_summary
+
+    with framework_log(place.framework_log) as terminal, ProgressDisplay(terminal) as display:
+        with display.step("Import of TFX"):
+            import pipeline.pipeline
+            import pipeline.trainer
+
+            # Before any work: a wrong setting of the model costs seconds, not a run.
+            pipeline.trainer.check_model_settings(settings.trainer)
+        if data_dir is None:
+            with display.step("Simulator") as detail:
+                counts = _simulated_logs(place.logs)
+                detail(f"{counts['impressions']:,} impressions")
+            data_dir = place.logs
+        artifacts = _run_components(place, config, data_dir, settings, display)
+        report = _write_report(place, config, settings, artifacts, display)
+        print_summary(report, display.console)
+        if report["push"]["pushed"]:
+            with display.step("Serving"):
+                ranking = _rank_one_slate(place, config, artifacts)
+            print_ranking(ranking, display.console)
+        display.console.print(f"Report: {place.report_html}")
+
+
+def _simulated_logs(out: Path) -> dict[str, int]:
+    """The default simulated logs; made once, as the same settings give the same bytes."""
+    from cli.simulate import write_simulated_logs
+
+    receipt = out / "counts.json"
+    if receipt.exists():
+        return json.loads(receipt.read_text(encoding="utf-8"))
+    counts = write_simulated_logs(out)
+    receipt.write_text(json.dumps(counts), encoding="utf-8")
+    return counts
+
+
+def _run_components(
+    place: Workdir,
+    config: DatasetConfig,
+    data_dir: Path,
+    settings: RunSettings,
+    display: ProgressDisplay,
+) -> Artifacts:
+    from pipeline.local_runner import ComponentEvent, local_pipeline, run_pipeline
+    from pipeline.run_artifacts import last_run_artifacts
+
+    running = "The pipeline"
+
+    def show(event: ComponentEvent) -> None:
+        nonlocal running
+        if event.finished:
+            display.finish()
+        else:
+            running = event.component
+            display.start(event.component)
+
+    dag = local_pipeline(place, config, data_dir, settings)
+    try:
+        run_pipeline(dag, show)
+    except Exception as error:
+        LOGGER.exception("The run failed")
+        raise JobError(
+            f"{running} failed: {first_cause(error)} (all of it: {place.framework_log})"
+        ) from error
+    return last_run_artifacts(place.metadata, dag.pipeline_info.pipeline_name)
+
+
+def _write_report(
+    place: Workdir,
+    config: DatasetConfig,
+    settings: RunSettings,
+    artifacts: Artifacts,
+    display: ProgressDisplay,
+) -> dict[str, Any]:
+    from pipeline.report import build_report, render_html
+
+    report = build_report(
+        artifacts=artifacts,
+        dataset=config,
+        settings=settings,
+        seconds=display.seconds,
+        command=shlex.join(["easq", *sys.argv[1:]]),
+    )
+    place.report_json.write_text(json.dumps(report, indent=1, allow_nan=False), encoding="utf-8")
+    place.report_html.write_text(render_html(report), encoding="utf-8")
+    return report
+
+
+def _rank_one_slate(place: Workdir, config: DatasetConfig, artifacts: Artifacts) -> Ranking:
+    """Serves what was pushed on loopback and asks it for a ranking, as a client would."""
+    from cli.sample_slate import write_sample_slate
+    from pipeline.configs import MODEL_NAME
+    from pipeline.server_process import ServerProcess
+    from pipeline.serving_requests import read_slates
+    from serving.client import RankingClient
+
+    examples = artifacts["LogExampleGen"]["examples"].uri
+    (slate,) = read_slates(f"{examples}/Split-eval", 1)
+    request = write_sample_slate(place, slate, config)
+    log = place.root.resolve() / "server.log"
+    with ServerProcess(place.serving_dir.resolve(), MODEL_NAME, log) as server:
+        server.wait_until_available(_SERVER_SECONDS)
+        with RankingClient(server.address, model=MODEL_NAME, deadline_seconds=30) as client:
+            return client.rank(request)

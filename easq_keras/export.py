@@ -1,0 +1,163 @@
+"""From a trained model to the graph that ranks in production."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import keras
+from keras import ops
+
+from easq_keras.layers import FeatureEmbedding, LoRALayer
+from easq_keras.models.emer import EMER, encode, score_of, slate_mask
+from easq_keras.types import Tensor
+
+PARTS = ("embedding", "backbone", "delta", "tower")
+
+
+@keras.saving.register_keras_serializable(package="easq_keras")
+class ScoringModel(keras.Model):
+    """What is left of a model when only ŷ is wanted; made by `scoring_model`.
+
+    Args:
+        embedding: Features to x.
+        backbone: x to h.
+        delta: x to what is added to h, or None.
+        tower: h to ŷ.
+        **kwargs: `name`, `dtype` of `keras.Model`.
+
+    Call arguments:
+        features: As for `easq_keras.models.EMER`; any slate width.
+
+    Output shape:
+        `(batch, slate)`, float32; 0 for padding.
+    """
+
+    def __init__(
+        self,
+        embedding: FeatureEmbedding,
+        backbone: keras.layers.Layer,
+        delta: keras.layers.Layer | None,
+        tower: keras.layers.Layer,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.embedding = embedding
+        self.backbone = backbone
+        self.delta = delta
+        self.tower = tower
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates all variables."""
+        if self.built:
+            return
+        self.embedding.build(self.embedding.symbolic_shapes())
+        x = keras.KerasTensor((None, None, self.embedding.output_dim), dtype=self.compute_dtype)
+        h = self.backbone(x)
+        if self.delta is not None:
+            self.delta.build(tuple(x.shape))
+        self.tower.build(tuple(h.shape))
+
+    def call(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Returns ŷ."""
+        x = self.embedding(features)
+        mask = slate_mask(features, x)
+        h = encode(self.backbone, x, mask)
+        return score_of(self.tower, h if self.delta is None else h + self.delta(x), mask)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        parts = {name: getattr(self, name) for name in PARTS}
+        return {
+            **super().get_config(),
+            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Builds the model from what `get_config` returned."""
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+            for name in PARTS
+        }
+        return cls(**{**config, **parts})
+
+
+def scoring_model(model: EMER) -> ScoringModel:
+    """Returns the graph that computes ŷ and nothing else.
+
+    The satisfaction tower, the behaviour head and the optimizers stay behind. The LoRA delta is
+    part of ŷ (Eq. 8) and is folded as far as algebra allows:
+
+    - where the backbone is linear, h = W₀x (`keras.layers.Dense` without an activation), into its
+      kernel: W₀ + ΔW, and nothing is left of it;
+    - beside any other backbone h + ΔWx cannot become one product. ΔW = BA is multiplied out to
+      one kernel if that is the cheaper product (rank · (k + d) ≥ k · d), and else the two factors
+      stay, `lora_alpha / rank` multiplied into the second.
+
+    Args:
+        model: A trained `EMER` or `EASQ`. It is left as it is: the result has its own copy of the
+            weights.
+
+    Returns:
+        A model `features → ŷ (batch, slate)`, equal to `model(features)["score"]` up to rounding.
+
+    Raises:
+        ValueError: `model` is none of the two.
+
+    Example:
+
+    >>> from easq_keras.layers import FeatureSpec
+    >>> from easq_keras.models import EASQ
+    >>> model = EASQ([FeatureSpec("item", "categorical", num_buckets=50)])
+    >>> scorer = scoring_model(model)
+    >>> tuple(scorer({"item": np.array([[3, 1, 4]])}).shape)
+    (1, 3)
+    >>> any("satisfaction" in variable.path for variable in scorer.variables)
+    False
+    """
+    if not isinstance(model, EMER):
+        raise ValueError(f"`model` must be an EMER or EASQ. Received: {type(model).__name__}.")
+    lora = getattr(model, "lora", None)
+    into_kernel = lora is not None and _is_linear(model.backbone) and _has_delta_weight(lora)
+    delta, delta_weights = (None, None) if lora is None or into_kernel else _folded(lora)
+    scorer = ScoringModel(
+        _unbuilt_copy(model.embedding),
+        _unbuilt_copy(model.backbone),
+        delta,
+        _unbuilt_copy(model.tower),
+        name=f"{model.name}_scorer",
+        dtype=model.dtype_policy,
+    )
+    for name in ("embedding", "backbone", "tower"):
+        getattr(scorer, name).set_weights(getattr(model, name).get_weights())
+    if into_kernel:
+        kernel = scorer.backbone.kernel
+        kernel.assign(kernel + ops.cast(lora.get_delta_weight(), kernel.dtype))
+    elif delta is not None:
+        delta.set_weights(delta_weights)
+    return scorer
+
+
+def _is_linear(backbone: keras.layers.Layer) -> bool:
+    return type(backbone) is keras.layers.Dense and backbone.activation is keras.activations.linear
+
+
+def _has_delta_weight(lora: keras.layers.Layer) -> bool:
+    return isinstance(lora, LoRALayer)
+
+
+def _folded(lora: keras.layers.Layer) -> tuple[keras.layers.Layer, list[Any]]:
+    """Returns an unbuilt layer that computes the delta, and its weights."""
+    if not _has_delta_weight(lora):
+        return _unbuilt_copy(lora), lora.get_weights()
+    (width, rank), units = lora.lora_kernel_a.shape, lora.units
+    if rank * (width + units) >= width * units:
+        dense = keras.layers.Dense(units, use_bias=False, name=lora.name, dtype=lora.dtype_policy)
+        return dense, [lora.get_delta_weight()]
+    factors = LoRALayer(units, rank=rank, name=lora.name, dtype=lora.dtype_policy)
+    return factors, [lora.lora_kernel_a.value, lora.lora_kernel_b.value * lora.scale]
+
+
+def _unbuilt_copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    # Not by deserialisation: that also builds what was built.
+    return type(layer).from_config(layer.get_config())

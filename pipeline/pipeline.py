@@ -1,0 +1,138 @@
+"""The pipeline: from the logs of one span to a pushed model. Readable top to bottom; every runner
+takes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tfx.components.pusher.component import Pusher
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
+    LatestBlessedModelStrategy,
+)
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.types import Channel
+from tfx.types.standard_artifacts import Model, ModelBlessing
+
+from pipeline.configs import MODEL_NAME, RunSettings
+from pipeline.evaluation.evaluator import slate_evaluator
+from pipeline.example_gen.component import LogExampleGen
+from pipeline.example_validator import StoppingExampleValidator
+from pipeline.infra_check import infra_check
+from pipeline.logs.dataset_config import DatasetConfig
+
+
+def create_pipeline(
+    *,
+    pipeline_name: str,
+    pipeline_root: str,
+    data_dir: str,
+    schema_file: str,
+    serving_dir: str,
+    dataset: DatasetConfig,
+    settings: RunSettings,
+    metadata_connection_config: object | None = None,
+) -> Pipeline:
+    """Returns the TFX pipeline.
+
+    Args:
+        pipeline_name: Its name in the metadata store; the last blessed model is looked up under it.
+        pipeline_root: Where artifacts go.
+        data_dir: The folder of the span's logs, as `dataset.tables` names them.
+        schema_file: The curated schema, see `pipeline.slate_schema.write_slate_schema`.
+        serving_dir: Where Pusher puts `<version>/`, for TF Serving or `python -m serving`.
+        dataset: What the tables mean.
+        settings: Everything else.
+        metadata_connection_config: ML Metadata's connection; `None` on runners that bring their
+            own.
+    """
+    dataset_json = dataset.to_json()
+    example_gen = LogExampleGen(data_dir=data_dir, dataset=dataset)
+    examples = example_gen.outputs["examples"]
+
+    # The answered split repeats slates of the train split, and is empty where nobody answered.
+    statistics_gen = StatisticsGen(examples=examples, exclude_splits=["answered"])
+    schema_gen = ImportSchemaGen(schema_file=schema_file)
+    schema = schema_gen.outputs["schema"]
+    example_validator = StoppingExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema
+    )
+
+    transform = Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn="pipeline.transform.preprocessing_fn",
+        custom_config={"dataset_config": dataset_json},
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"]),
+        # The trainer applies the transform graph itself: no second copy of the data on disk.
+        materialize=False,
+        disable_statistics=True,
+    )
+    transform.add_upstream_node(example_validator)
+
+    trainer = Trainer(
+        run_fn="pipeline.trainer.run_fn",
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        train_args=trainer_pb2.TrainArgs(splits=["train", "answered"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+        custom_config={
+            "dataset_config": dataset_json,
+            "trainer": dataclasses.asdict(settings.trainer),
+        },
+    )
+    model = trainer.outputs["model"]
+
+    last_blessed = Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+    ).with_id("last_blessed_model")
+    evaluator = slate_evaluator(
+        examples=examples,
+        schema=schema,
+        model=model,
+        baseline_model=last_blessed.outputs["model"],
+        dataset=dataset,
+        gate=settings.gate,
+    )
+    infra = infra_check(
+        model=model, examples=examples, model_name=MODEL_NAME, settings=settings.infra_check
+    )
+    pusher = Pusher(
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_dir)
+        ),
+    )
+
+    components: Sequence[BaseNode] = [
+        example_gen,
+        statistics_gen,
+        schema_gen,
+        example_validator,
+        transform,
+        trainer,
+        last_blessed,
+        evaluator,
+        infra,
+        pusher,
+    ]
+    return Pipeline(
+        pipeline_name=pipeline_name,
+        pipeline_root=pipeline_root,
+        components=list(components),
+        enable_cache=settings.enable_cache,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=list(settings.beam_args),
+    )

@@ -1,0 +1,139 @@
+"""The Trainer's entry point on three hand-written slates (see conftest)."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from easq_keras.export import scoring_model
+
+from pipeline.configs import TrainerSettings
+from pipeline.exporting import export_ranker
+from pipeline.logs.checked import ConfigError
+from pipeline.trainer import build_model, check_model_settings, feature_specs, run_fn
+from tests.pipeline.conftest import TINY_SLATES, slate_example
+
+SMALL = '{"units": 8, "num_heads": 2, "num_experts": 2, "expert_hidden_dim": 4}'
+
+
+def write_split(folder, name, examples):
+    split = folder / f"Split-{name}"
+    split.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(split / "slates-00000-of-00001")) as writer:
+        for example in examples:
+            writer.write(example)
+    return f"{split}/*"
+
+
+def answered_example(index, arrival):
+    example = tf.train.Example.FromString(slate_example(index, *TINY_SLATES[index % 2]))
+    example.features.feature["pair_group"].int64_list.value[:] = [index]
+    example.features.feature["group_time"].int64_list.value[:] = [arrival]
+    return example.SerializeToString()
+
+
+@pytest.fixture
+def fn_args(tmp_path, tiny_dataset, tiny_transform_dir):
+    """What TFX's Trainer hands over: 11 dense slates and two answered ones."""
+    examples = tmp_path / "examples"
+    dense = [slate_example(index, *TINY_SLATES[index % 3]) for index in range(11)]
+    answered = [answered_example(0, 1500), answered_example(1, 4500)]
+    files = [write_split(examples, "train", dense), write_split(examples, "answered", answered)]
+    (examples / "counts.json").write_text('{"slates": {"train": 11}}')
+    settings = TrainerSettings(
+        model=SMALL, batch_size=4, answered_per_batch=3, steps_per_execution=2, jit_compile=False
+    )
+    return SimpleNamespace(
+        train_files=files,
+        transform_graph_path=tiny_transform_dir,
+        serving_model_dir=str(tmp_path / "model" / "Format-Serving"),
+        model_run_dir=str(tmp_path / "model_run"),
+        custom_config={
+            "dataset_config": tiny_dataset.to_json(),
+            "trainer": dataclasses.asdict(settings),
+        },
+    )
+
+
+def served_scores(directory, examples):
+    ranker = tf.saved_model.load(directory).signatures["serving_examples"]
+    return ranker(examples=tf.constant(examples))["score"].numpy()
+
+
+def test_a_run_leaves_a_served_model_and_a_record(fn_args, tiny_examples, tmp_path):
+    run_fn(fn_args)
+    scores = served_scores(fn_args.serving_model_dir, tiny_examples)
+    assert scores.shape == (3, 4)
+    record = json.loads((tmp_path / "model_run" / "training.json").read_text())
+    assert record["steps"] == 3  # 11 slates in batches of 4
+    assert record["settings"]["units"] == 8
+    assert record["history"]["step"][-1] <= 3
+    assert np.isfinite(record["history"]["loss"]).all()
+
+
+def test_the_same_seed_gives_the_same_scores(fn_args, tiny_examples, tmp_path):
+    run_fn(fn_args)
+    first = served_scores(fn_args.serving_model_dir, tiny_examples)
+    fn_args.serving_model_dir = str(tmp_path / "again")
+    run_fn(fn_args)
+    np.testing.assert_array_equal(served_scores(fn_args.serving_model_dir, tiny_examples), first)
+
+
+def test_a_dataset_without_answers_still_trains(fn_args, tiny_examples):
+    answered = fn_args.train_files[1].removesuffix("*") + "slates-00000-of-00001"
+    tf.io.TFRecordWriter(answered).close()
+    run_fn(fn_args)
+    scores = served_scores(fn_args.serving_model_dir, tiny_examples)
+    assert np.isfinite(scores).all()
+
+
+def test_a_missing_split_is_named(fn_args):
+    fn_args.train_files = fn_args.train_files[:1]
+    with pytest.raises(ValueError, match="no files of the split 'answered'"):
+        run_fn(fn_args)
+
+
+def test_an_unknown_model_setting_is_named():
+    settings = TrainerSettings(model='{"lamda_dpo": 1.0}')
+    with pytest.raises(ConfigError, match=r"trainer\.model.*lamda_dpo"):
+        check_model_settings(settings)
+
+
+def test_every_transformed_feature_is_an_input_of_the_model(tiny_dataset, tiny_transformed):
+    specs = {spec.name: (spec.kind, spec.level) for spec in feature_specs(tiny_dataset)}
+    assert specs == {
+        "user_id": ("id", "user"),
+        "item_id": ("id", "candidate"),
+        "hour": ("categorical", "user"),
+        "length": ("bucket", "candidate"),
+        "length_z": ("numeric", "candidate"),
+        "length_rank": ("numeric", "candidate"),
+    }
+    assert set(specs) <= set(tiny_transformed)
+
+
+@pytest.mark.parametrize("preset", ["recommended", "paper"])
+def test_the_served_score_is_the_training_graphs(
+    preset, tiny_dataset, tiny_transform_output, tiny_transformed, tiny_examples, tmp_path
+):
+    model = build_model(TrainerSettings(preset=preset, model=SMALL), tiny_dataset)
+    for variable in model.trainable_variables:  # LoRA's B starts at zero and would hide its path
+        variable.assign(variable + 0.05 * tf.random.stateless_normal(variable.shape, [1, 2]))
+    directory = str(tmp_path / "served")
+    export_ranker(scoring_model(model), tiny_transform_output, tiny_dataset, directory)
+    mask = tiny_transformed["mask"] == 1
+    expected = model(tiny_transformed)["score"].numpy()[mask]
+    assert np.ptp(expected) > 0.01
+    served = served_scores(directory, tiny_examples)[mask]
+    np.testing.assert_allclose(served, expected, atol=1e-6)
+
+
+def test_the_served_graph_holds_no_satisfaction_path(tiny_dataset, tiny_transform_output, tmp_path):
+    model = build_model(TrainerSettings(model=SMALL), tiny_dataset)
+    directory = str(tmp_path / "served")
+    export_ranker(scoring_model(model), tiny_transform_output, tiny_dataset, directory)
+    stored = {name for name, _ in tf.train.list_variables(f"{directory}/variables/variables")}
+    assert stored
+    assert not [name for name in stored if "satisfaction" in name or "optimizer" in name]
