@@ -11,6 +11,7 @@ one client and keep it: it holds the connection.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,6 +33,22 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_retries", 0),
 ]
+
+
+def canary_label(user: str, percent: float) -> str:
+    """The version label of a user's requests, while a share of the users gets a new version.
+
+    The same user always gets the same label, and a larger share only adds users to the canary.
+
+    Args:
+        user: the user's id.
+        percent: share of the users, 0 to 100, that is sent to the canary.
+
+    Returns:
+        "canary" or "stable".
+    """
+    digest = hashlib.blake2b(user.encode(), digest_size=8).digest()
+    return "canary" if int.from_bytes(digest, "big") % 10_000 < percent * 100 else "stable"
 
 
 class RankingError(Exception):

@@ -124,7 +124,7 @@ class ServerCore:
         signatures = get_model_metadata_pb2.SignatureDefMap()
         with self.manager.acquire(request.model_spec) as servable:
             for name, signature in servable.signatures.items():
-                signatures.signature_def[name].CopyFrom(signature)
+                signatures.signature_def[name].CopyFrom(signature.proto)
             response.model_spec.name = servable.name
             response.model_spec.version.value = servable.version
         response.metadata[SIGNATURE_DEF].Pack(signatures)

@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
 from serving import tensors
 from serving.errors import ServingError, failed_precondition, invalid
 from serving.options import ServerOptions
-from serving.servable import Servable
+from serving.servable import Servable, Signature
 from serving.tensors import Array
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -92,7 +92,7 @@ def predict(servable: Servable, request: Any, call: Call) -> Any:
         )
     feeds = _feeds(signature, request.inputs)
     aliases = _wanted_outputs(signature, request.output_filter)
-    outputs = call.run(servable, feeds, [signature.outputs[alias].name for alias in aliases])
+    outputs = call.run(servable, feeds, [signature.outputs[alias] for alias in aliases])
     response = predict_pb2.PredictResponse()
     _fill_spec(response.model_spec, servable, name)
     as_content = call.options.enable_serialization_as_tensor_content
@@ -101,7 +101,7 @@ def predict(servable: Servable, request: Any, call: Call) -> Any:
     return response
 
 
-def _feeds(signature: Any, inputs: Any) -> dict[str, Array]:
+def _feeds(signature: Signature, inputs: Any) -> dict[str, Array]:
     expected = signature.inputs
     defaults = signature.defaults
     if len(inputs) > len(expected) or (len(inputs) < len(expected) and not defaults):
@@ -113,8 +113,7 @@ def _feeds(signature: Any, inputs: Any) -> dict[str, Array]:
         )
     feeds: dict[str, Array] = {}
     seen = 0
-    for alias in expected:
-        feed = expected[alias].name
+    for alias, feed in expected.items():
         if alias in inputs:
             proto = inputs[alias]
             seen += 1
@@ -139,9 +138,9 @@ def _feeds(signature: Any, inputs: Any) -> dict[str, Array]:
     return feeds
 
 
-def _wanted_outputs(signature: Any, output_filter: Any) -> list[str]:
+def _wanted_outputs(signature: Signature, output_filter: Any) -> list[str]:
     if not output_filter:
-        return sorted(signature.outputs)
+        return list(signature.outputs)
     wanted: list[str] = []
     for alias in output_filter:
         if alias not in signature.outputs:
@@ -242,7 +241,7 @@ def multi_inference(servable: Servable, request: Any, call: Call) -> Any:
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"Unsupported signature method_name: {task.method_name}",
             )
-        task_feed = signature.inputs[INPUTS].name
+        task_feed = signature.inputs[INPUTS]
         if feed and task_feed != feed:
             raise invalid("Input tensor must be the same for all Signatures.")
         feed = task_feed
@@ -289,15 +288,15 @@ def _example_tensor(examples: list[bytes]) -> Array:
 
 
 def _run_examples(
-    servable: Servable, signature: Any, examples: list[bytes], names: list[str], call: Call
+    servable: Servable, signature: Signature, examples: list[bytes], names: list[str], call: Call
 ) -> dict[str, Array]:
-    feed = signature.inputs[INPUTS].name
+    feed = signature.inputs[INPUTS]
     call.examples = len(examples)
     outputs = call.run(servable, {feed: _example_tensor(examples)}, names)
     return dict(zip(names, outputs, strict=True))
 
 
-def _signature_of_examples(servable: Servable, spec: Any) -> Any:
+def _signature_of_examples(servable: Servable, spec: Any) -> Signature:
     name = spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:
@@ -305,39 +304,41 @@ def _signature_of_examples(servable: Servable, spec: Any) -> Any:
     return signature
 
 
-def _check_method(signature: Any, method: str, kind: str, call: Call) -> None:
+def _check_method(signature: Signature, method: str, kind: str, call: Call) -> None:
     if call.options.enable_signature_method_name_check and signature.method_name != method:
         raise invalid(
             f"Expected {kind} signature method_name to be {method}. Was: {signature.method_name}"
         )
 
 
-def _classification_names(signature: Any) -> list[str]:
+def _classification_names(signature: Signature) -> list[str]:
     if len(signature.inputs) != 1:
         raise invalid("Expected one input Tensor.")
     if len(signature.outputs) not in (1, 2):
         raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if INPUTS not in signature.inputs:
-        raise failed_precondition(f"No classification inputs found in SignatureDef: {signature}")
-    names = [signature.outputs[key].name for key in (CLASSES, SCORES) if key in signature.outputs]
+        raise failed_precondition(
+            f"No classification inputs found in SignatureDef: {signature.proto}"
+        )
+    names = [signature.outputs[key] for key in (CLASSES, SCORES) if key in signature.outputs]
     if not names:
         raise failed_precondition(
             "Expected classification signature outputs to contain at least one of "
-            f'"{CLASSES}" or "{SCORES}". Signature was: {signature}'
+            f'"{CLASSES}" or "{SCORES}". Signature was: {signature.proto}'
         )
     return names
 
 
-def _regression_names(signature: Any) -> list[str]:
+def _regression_names(signature: Signature) -> list[str]:
     if len(signature.inputs) != 1:
         raise invalid("Expected one input Tensor.")
     if len(signature.outputs) != 1:
         raise invalid("Expected one output Tensor.")
     if INPUTS not in signature.inputs:
-        raise failed_precondition(f"No regression inputs found in SignatureDef: {signature}")
+        raise failed_precondition(f"No regression inputs found in SignatureDef: {signature.proto}")
     if OUTPUTS not in signature.outputs:
-        raise failed_precondition(f"No regression outputs found in SignatureDef: {signature}")
-    return [signature.outputs[OUTPUTS].name]
+        raise failed_precondition(f"No regression outputs found in SignatureDef: {signature.proto}")
+    return [signature.outputs[OUTPUTS]]
 
 
 def _dtype(array: Array) -> str:
@@ -355,13 +356,13 @@ def _shape(array: Array) -> str:
 
 
 def _fill_classifications(
-    result: Any, signature: Any, count: int, outputs: dict[str, Array]
+    result: Any, signature: Signature, count: int, outputs: dict[str, Array]
 ) -> None:
     found: dict[str, Array] = {}
     for key, dtype, type_name in ((CLASSES, object, "DT_STRING"), (SCORES, "float32", "DT_FLOAT")):
         if key not in signature.outputs:
             continue
-        array = outputs[signature.outputs[key].name]
+        array = outputs[signature.outputs[key]]
         if array.ndim != 2:
             raise invalid(
                 f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}"
@@ -391,8 +392,10 @@ def _fill_classifications(
                 one.score = values[column]
 
 
-def _fill_regressions(result: Any, signature: Any, count: int, outputs: dict[str, Array]) -> None:
-    array = outputs[signature.outputs[OUTPUTS].name]
+def _fill_regressions(
+    result: Any, signature: Signature, count: int, outputs: dict[str, Array]
+) -> None:
+    array = outputs[signature.outputs[OUTPUTS]]
     if not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
         raise invalid(
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "

@@ -126,7 +126,7 @@ class RestApi:
             with self._core.manager.acquire(request.model_spec) as servable:
                 if name not in servable.signatures:
                     raise invalid(f'Serving signature name: "{name}" not found in signature def')
-                inputs: Mapping[str, Any] = servable.signatures[name].inputs
+                inputs: Mapping[str, Any] = servable.signatures[name].proto.inputs
                 return dict(inputs)
 
         by_rows = json_requests.fill_predict(body, request, inputs_of)

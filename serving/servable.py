@@ -32,6 +32,26 @@ class Engine(Protocol):
         ...
 
 
+class Signature:
+    """A `SignatureDef` in plain Python: reading a protocol buffer's map costs as much as a small
+    tensor does, and every request would do it again.
+
+    Attributes:
+        proto: the `SignatureDef`.
+        method_name: the API it is meant for.
+        inputs: graph tensor name by alias.
+        outputs: graph tensor name by alias, sorted by alias.
+        defaults: values (`TensorProto`) of inputs that a request may leave out.
+    """
+
+    def __init__(self, proto: Any) -> None:
+        self.proto = proto
+        self.method_name = str(proto.method_name)
+        self.inputs = {alias: str(info.name) for alias, info in sorted(proto.inputs.items())}
+        self.outputs = {alias: str(info.name) for alias, info in sorted(proto.outputs.items())}
+        self.defaults = dict(proto.defaults)
+
+
 class Servable:
     """One version of one model, ready to answer.
 
@@ -43,7 +63,9 @@ class Servable:
         self.name = name
         self.version = version
         self.engine = engine
-        self.signatures = engine.signatures
+        self.signatures = {
+            key: Signature(signature) for key, signature in engine.signatures.items()
+        }
         self._requests = 0
         self._draining = False
         self._idle = threading.Condition()

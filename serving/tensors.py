@@ -7,7 +7,7 @@ list of a million floats costs tens of milliseconds.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -60,6 +60,7 @@ _TYPES: dict[int, tuple[str, str, Any]] = {
     DT_UINT64: ("uint64", "uint64_val", np.uint64),
 }
 _ENUMS = {np.dtype(dtype): enum for enum, (_, _, dtype) in _TYPES.items()}
+_ITEM_SIZES = {enum: np.dtype(dtype).itemsize for enum, (_, _, dtype) in _TYPES.items()}
 # Fields whose packed wire bytes are the array's own bytes, by their tag byte (number, wire type 2).
 _PACKED_TAGS = {DT_FLOAT: b"\x2a", DT_DOUBLE: b"\x32"}
 
@@ -95,26 +96,32 @@ def to_array(proto: Any) -> Array:
         ValueError: the type is not a dense one, the shape is unknown or negative, or the values
             do not fill it.
     """
+    # This runs for every input of every request: no more calls than needed.
     dtype = proto.dtype
     numpy_dtype = numpy_type(dtype)
-    if proto.tensor_shape.unknown_rank:
+    dims = proto.tensor_shape
+    shape = tuple([dim.size for dim in dims.dim])
+    count = 1
+    for size in shape:
+        if size < 0:
+            raise ValueError(f"the shape {list(shape)} has a negative dimension")
+        count *= size
+    if not shape and dims.unknown_rank:
         raise ValueError("the shape is of unknown rank")
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if any(size < 0 for size in shape):
-        raise ValueError(f"the shape {list(shape)} has a negative dimension")
     if len(shape) > 32:
         raise ValueError(f"{len(shape)} dimensions are more than 32")
-    count = math.prod(shape)
     content = proto.tensor_content
     if content:
         if dtype == DT_STRING:
             return string_array(_split_strings(content, count), shape)
-        itemsize = np.dtype(numpy_dtype).itemsize
+        itemsize = _ITEM_SIZES[dtype]
         if len(content) != count * itemsize:
             raise ValueError(
                 f"tensor_content has {len(content)} bytes, {list(shape)} needs {count * itemsize}"
             )
         return np.frombuffer(content, numpy_dtype).reshape(shape)
+    if dtype == DT_STRING and len(proto.string_val) == count:
+        return string_array(proto.string_val, shape)
     return _from_values(getattr(proto, _TYPES[dtype][1]), dtype, numpy_dtype, shape, count, proto)
 
 
@@ -152,7 +159,7 @@ def _from_values(
     return array[:count].reshape(shape)
 
 
-def string_array(items: list[bytes], shape: tuple[int, ...]) -> Array:
+def string_array(items: Sequence[bytes], shape: tuple[int, ...]) -> Array:
     """An object array of byte strings, as TensorFlow takes and gives string tensors."""
     array = np.empty(len(items), np.object_)
     array[:] = items

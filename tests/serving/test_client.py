@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from serving.client import AsyncRankingClient, RankingClient, RankingError
+from serving.client import AsyncRankingClient, RankingClient, RankingError, canary_label
 from tests.serving.conftest import Running
 
 # Version 1 scores duration + 10 for a, 20 for b.
@@ -200,3 +200,12 @@ def test_a_call_that_found_the_server_unavailable_is_sent_again(running: Running
 def test_the_client_needs_no_tensorflow() -> None:
     code = "import serving.client, sys; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_canary_gets_its_share_of_the_users_and_keeps_them() -> None:
+    users = [f"user{number}" for number in range(20_000)]
+    five = {user for user in users if canary_label(user, 5) == "canary"}
+    assert 0.045 < len(five) / len(users) < 0.055
+    assert five <= {user for user in users if canary_label(user, 20) == "canary"}
+    assert all(canary_label(user, 0) == "stable" for user in users)
+    assert all(canary_label(user, 100) == "canary" for user in users)

@@ -168,10 +168,10 @@ def test_a_request_under_way_keeps_its_version_loaded(
         push(saved_models / "slates" / "2", base_path, 2)
         wait_for(lambda: states(running).get(1) == "UNLOADING")
         feeds = {
-            info.name: SLATE[name]
-            for name, info in servable.signatures["serving_default"].inputs.items()
+            feed: SLATE[name]
+            for name, feed in servable.signatures["serving_default"].inputs.items()
         }
-        score = servable.signatures["serving_default"].outputs["score"].name
+        score = servable.signatures["serving_default"].outputs["score"]
         assert servable.engine.run(feeds, [score])[0].tolist() == [[4.0]]
         response = running.prediction.Predict(make_predict_request("default", **SLATE))
         assert response.model_spec.version.value == 2
