@@ -48,7 +48,10 @@ class ServedRanker(tf.Module):
         config: DatasetConfig,
     ) -> None:
         super().__init__(name="served_ranker")
-        self._scoring_model = scoring_model
+        # The model is kept out of TensorFlow's tracking, its variables are not: a tracked Keras
+        # variable is saved as a copy that model servers restore in place of the one that is read.
+        self._score_features = lambda features: scoring_model(features, training=False)
+        self._weights = [variable.value for variable in scoring_model.variables]
         self._transform_layer = transform_output.transform_features_layer()
         self._width = config.slate.max_candidates
         # Tuples, because tf.Module wraps a dict attribute and then cannot be saved.
@@ -109,7 +112,7 @@ class ServedRanker(tf.Module):
 
     def _score(self, raw: dict[str, tf.Tensor | tf.RaggedTensor]) -> tf.Tensor:
         features = self._transform(raw)
-        score = tf.cast(self._scoring_model(features, training=False), tf.float32)
+        score = tf.cast(self._score_features(features), tf.float32)
         return tf.where(features[MASK] > 0, score, tf.fill(tf.shape(score), tf.float32.min))
 
 
