@@ -261,8 +261,9 @@ class _BuildShard(beam.DoFn):
         order = np.argsort(file, kind="stable")
         numbers, starts = np.unique(file[order], return_index=True)
         slates = take(built.slates, order)
-        for number, start, end in zip(numbers, starts, [*starts[1:], len(order)], strict=True):
-            of_file = slates.slice(start, end - start)
+        sizes = np.diff(np.append(starts, len(order)))
+        for number, start, size in zip(numbers, starts, sizes, strict=True):
+            of_file = slates.slice(start, size)
             yield pvalue.TaggedOutput(SLATES, (int(number), to_bytes(of_file)))
         yield from self._letters(built.dead_letters)
 

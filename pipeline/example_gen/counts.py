@@ -72,13 +72,19 @@ def counts_report(counts: Counts, *, split_time_ms: int, features: Iterable[str]
             place = place[name]
         place[path[-1]] = int(number)
     for kind, names in _BECAME.items():
-        part = report[kind]
-        rejected = sum(part["rejected"].values())
-        found = sum(part[name] for name in names) + rejected
-        if part["read"] != found:
-            raise RuntimeError(
-                f"counts of {kind} do not add up: read {part['read']}, but "
-                + " + ".join(f"{name} {part[name]}" for name in names)
-                + f" + rejected {rejected} = {found}. This is an error in ExampleGen."
-            )
+        became = {name: report[kind][name] for name in names}
+        became["rejected"] = sum(report[kind]["rejected"].values())
+        _require_sum(kind, "read", report[kind]["read"], became)
+    answers = report["answers"]
+    options = {name: answers[name] for name in ("satisfied", "dissatisfied", "uncertain")}
+    _require_sum("answers", "joined", answers["joined"], options)
     return report
+
+
+def _require_sum(kind: str, whole: str, number: int, parts: dict[str, int]) -> None:
+    if sum(parts.values()) != number:
+        listed = " + ".join(f"{name} {part}" for name, part in parts.items())
+        raise RuntimeError(
+            f"counts of {kind} do not add up: {whole} {number}, but {listed} = "
+            f"{sum(parts.values())}. This is an error in ExampleGen."
+        )

@@ -40,6 +40,7 @@ from pipeline.example_gen.columnar import (
     look_up_text,
     numbers,
     one_chunk,
+    position_in_run,
     starts_of_runs,
     take,
 )
@@ -76,8 +77,8 @@ class BuiltSlates:
     Attributes:
         slates: one row a slate, by user, time and request: the columns of the example except
             those read from the items table and `popularity`.
-        answered: the training slates with a usable answer, by user and `answered_ms` (when the
-            newest usable answer arrived), with `group_size` of the pair group that ends there.
+        answered: the arrivals of usable answers to training slates, by user and `answered_ms`:
+            the slate with these answers only, and `group_size` of the pair group that ends there.
         liked: `item_id` and `number`: exposures in training with a behaviour level of 1 or more.
         counts: what became of every row.
         dead_letters: the rejected rows.
@@ -146,9 +147,7 @@ def build_slates(
         slates, unknown = _with_users(slates, users, config)
         counts["unknown", "users"] += unknown
     trains = numbers(slates, "time") < split_time_ms
-    answered, pairs = _answered_slates(
-        slates, rows.user[starts], starts, answer, answered_ms, trains, config
-    )
+    answered, pairs = _answered_slates(slates, rows, answer, answered_ms, config, split_time_ms)
     counts.update(pairs)
     counts["slates", "read"] += len(rejected_slates)
     counts["slates", "train"] += int(trains.sum())
@@ -285,36 +284,48 @@ def _played(impressions: pa.Table) -> np.ndarray:
 
 def _answered_slates(
     slates: pa.Table,
-    user: Ints,
-    starts: Ints,
+    rows: CandidateRows,
     answer: Ints,
     answered_ms: Ints,
-    trains: np.ndarray,
     config: DatasetConfig,
+    split_time_ms: int,
 ) -> tuple[pa.Table, Counts]:
-    """The training slates with a usable answer and their pair groups."""
-    if not len(starts):
-        satisfied = dissatisfied = newest = np.zeros(0, np.int64)
-    else:
-        satisfied = np.add.reduceat((answer == SATISFIED).astype(np.int64), starts)
-        dissatisfied = np.add.reduceat((answer == DISSATISFIED).astype(np.int64), starts)
-        usable = (answer == SATISFIED) | (answer == DISSATISFIED)
-        newest = np.maximum.reduceat(np.where(usable, answered_ms, ABSENT), starts)
-    anchors = np.flatnonzero(trains & (satisfied + dissatisfied > 0))
-    anchors = anchors[np.lexsort((newest[anchors], user[anchors]))]
+    """The arrivals of usable answers to training slates, and their pair groups."""
+    starts = starts_of_runs(rows.slate)
+    sizes = np.diff(np.append(starts, len(answer)))
+    number = np.repeat(np.arange(len(starts)), sizes)
+    usable = (answer == SATISFIED) | (answer == DISSATISFIED)
+    usable &= rows.slate_time[rows.slate] < split_time_ms
+    found = np.flatnonzero(usable)
+    found = found[np.lexsort((number[found], answered_ms[found], rows.user[found]))]
+    arrivals = starts_of_runs(number[found], answered_ms[found])
+    slate, time = number[found][arrivals], answered_ms[found][arrivals]
+    of_arrival = np.repeat(np.arange(len(arrivals)), np.diff(np.append(arrivals, len(found))))
+    satisfied = np.bincount(of_arrival[answer[found] == SATISFIED], minlength=len(arrivals))
+    dissatisfied = np.bincount(of_arrival[answer[found] == DISSATISFIED], minlength=len(arrivals))
     groups = pair_groups(
-        user[anchors],
-        newest[anchors],
-        satisfied[anchors],
-        dissatisfied[anchors],
+        rows.user[found][arrivals],
+        slate,
+        time,
+        satisfied,
+        dissatisfied,
         window_ms=config.pair_window.hours * MS_PER_HOUR,
         max_slates=config.pair_window.max_slates,
     )
-    answered = take(slates, anchors)
-    answered = answered.append_column("answered_ms", pa.array(newest[anchors]))
+    # Of a slate's answers an arrival shows only its own.
+    candidates = np.repeat(starts[slate], sizes[slate]) + position_in_run(
+        np.cumsum(sizes[slate]) - sizes[slate], int(sizes[slate].sum())
+    )
+    own = answered_ms[candidates] == np.repeat(time, sizes[slate])
+    shown = np.where(own, answer[candidates], NOT_ANSWERED).astype(np.int8)
+    offsets = np.append(0, np.cumsum(sizes[slate]))
+    answered = take(slates, slate)
+    at = answered.schema.get_field_index("answer")
+    answered = answered.set_column(at, "answer", lists(offsets, shown))
+    answered = answered.append_column("answered_ms", pa.array(time))
     answered = answered.append_column("group_size", pa.array(groups.size))
     counts: Counts = Counter()
-    counts["pair_groups",] += len(anchors)
+    counts["pair_groups",] += len(arrivals)
     counts["slates", "answered"] += int(groups.size.sum())
     counts["pairs", "same_user"] += groups.same_user_pairs
     counts["pairs", "in_request"] += groups.in_request_pairs

@@ -1,6 +1,7 @@
-"""Logs of a few rows, written as tuples, in the canonical columns that the readers give."""
+"""Logs of a few rows, in the canonical columns that the readers give or as Parquet files."""
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.logs.dataset_config import DatasetConfig
 
@@ -112,6 +113,29 @@ def items_table(authors):
 def _table(rows, schema):
     numbered = [{"_row": number, **row} for number, row in enumerate(rows, start=1)]
     return pa.Table.from_pylist(numbered, schema)
+
+
+def write_parquet(folder, impressions, answers, *, users=None, items=None, files=1):
+    """Writes rows as `config()` reads them; the impressions in turn to each of `files` files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = impressions_table(impressions)
+    seen = rows.select(["request_id", "user_id", "item_id", "time_ms", "position", "exposed"])
+    for name in ("played", "duration"):
+        milliseconds = [seconds * 1000 for seconds in rows[f"{name}_s"].to_pylist()]
+        seen = seen.append_column(f"{name}_ms", pa.array(milliseconds, pa.float64()))
+    for name in ("behaviour_like", "behaviour_follow", "feature_tab", "feature_match"):
+        seen = seen.append_column(name.partition("_")[2], rows[name])
+    for file in range(files):
+        part = seen.take(pa.array(range(file, seen.num_rows, files), pa.int64()))
+        pq.write_table(part, folder / f"impressions{file}.parquet", row_group_size=3)
+    words = {-1: None, 0: "dissatisfied", 1: "uncertain", 2: "satisfied"}
+    asked = questionnaires_table(answers).drop_columns(["_file", "_row"])
+    texts = pa.array([words[code] for code in asked["answer"].to_pylist()], pa.string())
+    asked = asked.set_column(asked.schema.get_field_index("answer"), "answer", texts)
+    pq.write_table(asked, folder / "questionnaires.parquet")
+    users, items = users_table(users or {"u": 20.0}), items_table(items or {"a": "x"})
+    pq.write_table(users.rename_columns(["user_id", "age"]), folder / "users.parquet")
+    pq.write_table(items.rename_columns(["item_id", "author"]), folder / "items.parquet")
 
 
 def config(**changes):

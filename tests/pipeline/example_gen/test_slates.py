@@ -274,17 +274,36 @@ def test_pair_groups_end_with_their_anchor_and_hold_what_was_answered_before():
     assert [tuple(row.values()) for row in rows] == [
         ("r2", START + 4 * HOUR, 1),
         ("r1", START + 5 * HOUR, 2),
+        ("r3", START + 6 * HOUR, 3),
         ("r3", START + 7 * HOUR, 3),
         ("r4", START + 9 * HOUR, 3),
         ("r5", START + 101 * HOUR, 1),
         ("other", START + HOUR, 1),
     ]
-    assert built.counts["pair_groups",] == 6
-    assert built.counts["slates", "answered"] == 11
-    # r1 with r2; r3's satisfied with r2, its dissatisfied with r1; r4's satisfied with r3's
-    # dissatisfied (r2 no longer fits the group).
+    # Each arrival shows its own answers only, not those before or after it.
+    assert built.answered.column("answer").to_pylist() == [
+        [DISSATISFIED, NONE],
+        [SATISFIED, NONE],
+        [SATISFIED, NONE],
+        [NONE, DISSATISFIED],
+        [NONE, SATISFIED],
+        [NONE, DISSATISFIED],
+        [NONE, SATISFIED],
+    ]
+    assert built.counts["pair_groups",] == 7
+    assert built.counts["slates", "answered"] == 14
+    # r1 with r2; r3's satisfied with r2, its dissatisfied with r1 and with its own satisfied; r4
+    # with r3's dissatisfied. Of the groups of three, r1 no longer fits that of r4.
     assert built.counts["pairs", "same_user"] == 4
     assert built.counts["pairs", "in_request"] == 1
+
+
+def test_answers_of_one_moment_arrive_together():
+    rows = [impression("r", "u", item, 0) for item in "abc"]
+    codes = {"a": SATISFIED, "b": DISSATISFIED, "c": UNCERTAIN}
+    built = build(rows, [answer("r", "u", item, 1, code) for item, code in codes.items()])
+    assert built.answered.column("answer").to_pylist() == [[SATISFIED, DISSATISFIED, UNCERTAIN]]
+    assert built.counts["pair_groups",] == built.counts["pairs", "in_request"] == 1
 
 
 def test_eval_slates_and_late_answers_make_no_pair_group():
