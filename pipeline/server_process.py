@@ -113,7 +113,7 @@ class ServerProcess:
         while time.monotonic() - started < timeout_seconds:
             code = self._process.poll()
             if code is not None:
-                raise self._error(f"the server ended with exit code {code} before it was ready")
+                raise self._error(f"the server ended before it was ready, with exit code {code}")
             try:
                 versions = self._status()
             except grpc.RpcError as error:
@@ -154,8 +154,11 @@ class ServerProcess:
 
     def _error(self, what: str) -> ServingError:
         lines = self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        # A server that gives up says why; TensorFlow's own lines may follow.
+        reasons = [line for line in lines if line.startswith("Failed to start server")]
+        because = f": {reasons[-1]}" if reasons else ""
         tail = "\n".join(lines[-_LOG_TAIL_LINES:]) or "(empty)"
-        return ServingError(f"{what}\nthe server's log ends with:\n{tail}")
+        return ServingError(f"{what}{because}\nthe server's log ends with:\n{tail}")
 
 
 def _free_port() -> int:

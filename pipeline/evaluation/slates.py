@@ -41,7 +41,7 @@ class Slates:
         tie_break: `[candidates]`, `candidate_hash`.
         level: `[candidates]` behaviour level; −1 where not exposed.
         answer: `[candidates]` questionnaire answer, codes of `pipeline.slate_schema`.
-        true_satisfaction: `[candidates]`, 0 or more; NaN where not known.
+        true_satisfaction: `[candidates]`, on any scale; NaN where not known.
     """
 
     user: Hashes
@@ -118,6 +118,11 @@ def reduce_slates(slates: Slates) -> Kept:
 
     by_ranker = np.empty((len(slates.scores), n, len(BY_RANKER)))
     behaviour_pairs = satisfied_pairs = np.zeros(n)
+    truth = slates.true_satisfaction[known]
+    # A scale may go below 0, a gain may not: gains are counted from the request's worst candidate.
+    worst = np.full(n, np.inf)
+    np.minimum.at(worst, slate[known], truth)
+    true_gain = truth - worst[slate[known]]
     gain = 2.0 ** np.maximum(slates.level[exposed], 0) - 1.0
     for ranker, scores in enumerate(slates.scores):
         place = metrics.positions(slate[exposed], n, scores[exposed], slates.tie_break[exposed])
@@ -128,9 +133,8 @@ def reduce_slates(slates: Slates) -> Kept:
         columns.append(right)
         right, satisfied_pairs = metrics.ordered_pairs(slate, n, scores, satisfied, others)
         columns.append(right)
-        truth = slates.true_satisfaction[known]
         place = metrics.positions(slate[known], n, scores[known], slates.tie_break[known])
-        columns.append(metrics.ndcg(slate[known], n, place, truth, TRUE_NDCG_CUTOFF))
+        columns.append(metrics.ndcg(slate[known], n, place, true_gain, TRUE_NDCG_CUTOFF))
         columns.append(metrics.top_mean(slate[known], n, place, truth, TRUE_TOP))
         by_ranker[ranker] = np.stack(columns, axis=1)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from pipeline.report.text import METRIC_NAMES, RANKER_NAMES, count, headline_metrics, number
 
+# Of the first table, what does not fit into 80 columns.
+_LEFT_OUT = ("true_ndcg@5",)
 _FUNNEL = ("impressions", "answers", "slates", "pairs")
 
 
@@ -34,7 +36,7 @@ class Summary:
 def summarise(report: dict[str, Any]) -> Summary:
     """Formats the first things of a report; the rest is in `report.html`."""
     overall = report["evaluation"]["overall"]
-    metrics = headline_metrics(report)
+    metrics = [name for name in headline_metrics(report) if name not in _LEFT_OUT]
     return Summary(
         counts=tuple(_counts(report)),
         columns=("ranking", *(METRIC_NAMES[name] for name in metrics)),

@@ -145,6 +145,14 @@ def test_true_satisfaction_is_judged_among_all_candidates_of_a_request():
     assert result["model/true_ndcg@5"] == pytest.approx(dcg / ideal)
 
 
+def test_true_satisfaction_may_be_negative_and_counts_from_the_worst_candidate_of_its_request():
+    shifted = evaluated(slate("ann", "r1", [0.1, 0.9, 0.5], truth=[0.8, -0.2, 0.3]), simulated=True)
+    plain = evaluated(slate("ann", "r1", [0.1, 0.9, 0.5], truth=[1.0, 0.0, 0.5]), simulated=True)
+    assert shifted["model/true_ndcg@5"] == pytest.approx(plain["model/true_ndcg@5"])
+    assert shifted["oracle/true_ndcg@5"] == pytest.approx(1.0)
+    assert shifted["model/true_top4"] == pytest.approx(0.3)
+
+
 def test_without_an_answer_in_the_whole_log_satisfaction_metrics_are_nan_and_nothing_fails():
     result = evaluated(slate("ann", "r1", [0.9, 0.8], level=[1, 0]))
     assert math.isnan(result["model/pair_accuracy"])

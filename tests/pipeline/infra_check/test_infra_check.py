@@ -135,8 +135,11 @@ def test_a_model_that_cannot_be_loaded_shows_the_servers_log(tmp_path, slates):
         saved_model, model_name="easq", slates=slates, warmup_requests=4, timeout_seconds=60
     )
     assert not result.passed
-    assert result.failure.startswith("the server ended with exit code 1 before it was ready\n")
-    assert "Failed to start server" in result.failure
+    what, *log = result.failure.splitlines()
+    assert what.startswith(
+        "the server ended before it was ready, with exit code 1: Failed to start server. Error: "
+    )
+    assert log[0] == "the server's log ends with:"
 
 
 def test_a_server_that_is_not_ready_in_time_says_so(tmp_path, slates):

@@ -178,7 +178,13 @@ def test_the_datasets_primary_metric_comes_first(report):
 
 def test_summary_for_a_terminal(report):
     summary = summarise(report)
-    assert summary.columns[:2] == ("ranking", "pair accuracy")
+    assert summary.columns == (
+        "ranking",
+        "pair accuracy",
+        "satisfied AUC",
+        "true top 4",
+        "behaviour NDCG@10",
+    )
     assert summary.rows[0][:2] == ("this model", "1.000\n1.000–1.000")
     assert dict(summary.counts)["impressions"] == (
         "read 1,010, used 1,000, rejected 10 (duplicate 10)"
