@@ -9,7 +9,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-slow lint lock setup clean
+.PHONY: help run serve test test-slow lint bench lock setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -30,6 +30,9 @@ lint: setup ## style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: setup ## measure speed against peers: every benchmarks/*_speed.py, one after the other
+	@set -e; for script in benchmarks/*_speed.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 lock: setup ## write requirements.txt anew from pyproject.toml (UPGRADE=1: newest versions)
 	UPGRADE=$(UPGRADE) $(BIN)/python -m environment.lock

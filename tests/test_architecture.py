@@ -19,6 +19,8 @@ MAY_IMPORT = {
 ROOMS = set(MAY_IMPORT)
 # The library works with Keras alone; what knows TFX, Beam or file formats is the pipeline.
 LIBRARY_MAY_IMPORT = {"keras", "keras_rs", "numpy", "tensorflow", "easq_keras"}
+# The one module for TensorFlow Recommenders, which works on Keras 2 only.
+TFRS_BRIDGE = ROOT / "easq_keras" / "tfrs.py"
 # The command line imports a room when its command runs, not when it starts.
 SLOW_TO_IMPORT = {"tensorflow", "keras", "tfx", "apache_beam", "tensorflow_model_analysis"}
 
@@ -27,15 +29,21 @@ def sources(room: str) -> list[Path]:
     return sorted((ROOT / room).rglob("*.py"))
 
 
-def imported(tree: ast.AST) -> set[str]:
-    """The top-level names of the modules imported anywhere in a tree."""
+def imported_modules(tree: ast.AST) -> set[str]:
+    """The modules, and names out of modules, imported anywhere in a tree, dotted."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names.update(alias.name.split(".")[0] for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
     return names
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The top-level packages imported anywhere in a tree."""
+    return {name.split(".")[0] for name in imported_modules(tree)}
 
 
 def parsed(path: Path) -> ast.Module:
@@ -56,9 +64,22 @@ def test_a_room_imports_only_rooms_below_it(room):
 
 def test_the_library_needs_keras_and_no_pipeline_framework():
     allowed = LIBRARY_MAY_IMPORT | sys.stdlib_module_names
-    wrong = {name_of(path): imported(parsed(path)) - allowed for path in sources("easq_keras")}
+    modules = set(sources("easq_keras")) - {TFRS_BRIDGE}
+    wrong = {name_of(path): imported(parsed(path)) - allowed for path in modules}
 
-    assert {name: modules for name, modules in wrong.items() if modules} == {}
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
+def test_nothing_needs_the_bridge_to_tensorflow_recommenders():
+    """It is there for those who import it; it brings Keras 2 with it."""
+    users = [
+        name_of(path)
+        for room in MAY_IMPORT
+        for path in sources(room)
+        if path != TFRS_BRIDGE and "easq_keras.tfrs" in imported_modules(parsed(path))
+    ]
+
+    assert users == []
 
 
 @pytest.mark.parametrize("room", ["easq_keras", "pipeline", "serving"])
@@ -67,6 +88,7 @@ def test_keras_is_keras_3_and_never_tf_keras(room):
     uses = [
         f"{name_of(path)}:{node.lineno}"
         for path in sources(room)
+        if path != TFRS_BRIDGE
         for node in ast.walk(parsed(path))
         if isinstance(node, ast.Attribute)
         and node.attr == "keras"

@@ -3,6 +3,7 @@
 import importlib.metadata
 import subprocess
 import sys
+import sysconfig
 import tomllib
 
 import pytest
@@ -47,9 +48,11 @@ def test_every_package_is_pinned_with_hashes():
 
 def test_what_is_installed_is_what_is_locked():
     locked = {name: locked_version(name) for name in LOCKED}
+    # Not all of sys.path: setuptools adds a folder of packages that it brings along.
+    site_packages = sysconfig.get_path("purelib")
     installed = {
         canonicalize_name(package.name): package.version
-        for package in importlib.metadata.distributions()
+        for package in importlib.metadata.distributions(path=[site_packages])
     }
     installed.pop("easq-keras")
 
