@@ -107,13 +107,13 @@ def _steps(
 
 
 def _funnel(counts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """From views to pairs of answers, each step with its share of the one before."""
+    """From impressions to pairs of answers, each step with its share of the one before."""
     answers = counts["answers"]
     steps = {
-        "videos shown and used": counts["impressions"]["used"],
+        "impressions used": counts["impressions"]["used"],
         "questionnaires issued": answers["read"],
         "answered": answers["read"] - answers["not_answered"],
-        "joined to a shown video": answers["joined"],
+        "joined to an impression": answers["joined"],
         "satisfied or dissatisfied": answers["satisfied"] + answers["dissatisfied"],
     }
     before = [None, *steps.values()]

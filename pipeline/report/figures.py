@@ -134,9 +134,10 @@ def lift_plots(report: dict[str, Any]) -> list[Plot]:
         axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
         axes.invert_yaxis()
         axes.set_xlabel("% more or less often than on all shown videos")
-        axes.legend(frameon=False, loc="lower right")
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+        axes.legend(frameon=False, ncols=2, borderaxespad=0, **above)
 
-    return [_plot("Behaviour given the answer", alt, draw, height=0.8 + 0.4 * len(rows))]
+    return [_plot("Behaviour given the answer", alt, draw, height=1 + 0.4 * len(rows))]
 
 
 def training_plots(report: dict[str, Any]) -> list[Plot]:
@@ -165,7 +166,7 @@ def _draw_curves(steps: list[int], curves: dict[str, list[float]]) -> Callable[[
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         if len(curves) > 1:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, labelspacing=0.2)
 
     return draw
 

@@ -70,12 +70,12 @@ def test_verdict_and_push(report):
     assert report["infra_check"]["requests"] == 64
 
 
-def test_funnel_goes_from_views_to_pairs(report):
+def test_funnel_goes_from_impressions_to_pairs(report):
     assert [(step["name"], step["count"]) for step in report["funnel"]] == [
-        ("videos shown and used", 1000),
+        ("impressions used", 1000),
         ("questionnaires issued", 50),
         ("answered", 20),
-        ("joined to a shown video", 18),
+        ("joined to an impression", 18),
         ("satisfied or dissatisfied", 12),
         ("pairs of one user's answers", 4),
     ]
