@@ -29,6 +29,7 @@ from pipeline.example_gen.pair_groups import members
 from pipeline.example_gen.shuffle import from_bytes, shards_of, to_bytes
 from pipeline.example_gen.slates import build_slates
 from pipeline.example_gen.time_plan import ROWS_PER_FILE, TimeHistogram, TimePlan
+from pipeline.logs.canonical import feature_column
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.logs.files import LogPart
 from pipeline.logs.readers import (
@@ -179,6 +180,9 @@ class _ReadLog(beam.DoFn):
 
     def _send(self, table: str, batches: list[pa.RecordBatch]) -> Iterator[Any]:
         rows = pa.Table.from_batches(batches)
+        # Where an id is a feature too, it is not needed twice.
+        twice = {feature_column(name) for name in ("user_id", "item_id")}
+        rows = rows.drop_columns(sorted(twice & set(rows.column_names)))
         for shard, of_shard in shards_of(rows, "user_id", self._shards):
             yield shard, (table, to_bytes(of_shard))
         if table == "impressions":

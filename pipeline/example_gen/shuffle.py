@@ -11,20 +11,33 @@ import pyarrow.compute as pc
 
 from pipeline.example_gen.columnar import Ints
 
-_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+# Compressed well rather than fast: runners hold what is shuffled in memory, several times over.
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """The table in Arrow's IPC stream format, compressed."""
+    """The table in Arrow's IPC stream format, small."""
+    table = table.combine_chunks()
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            table = table.set_column(index, field.name, table.column(index).dictionary_encode())
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=_COMPRESSED) as writer:
-        writer.write_table(table.combine_chunks())
+        writer.write_table(table)
     return sink.getvalue().to_pybytes()
 
 
 def from_bytes(parts: Iterable[bytes]) -> pa.Table:
     """One table of all parts (at least one)."""
-    return pa.concat_tables([pa.ipc.open_stream(part).read_all() for part in parts])
+    return pa.concat_tables([_read(part) for part in parts])
+
+
+def _read(part: bytes) -> pa.Table:
+    table = pa.ipc.open_stream(part).read_all()
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(pa.string()))
+    return table
 
 
 def shards_of(table: pa.Table, column: str, shards: int) -> Iterator[tuple[int, pa.Table]]:
