@@ -8,6 +8,7 @@ from keras import initializers, ops, regularizers
 
 from easq_keras.layers.feature_spec import FeatureSpec
 from easq_keras.layers.initial_values import numbered
+from easq_keras.shapes import agree, refuse_ragged
 from easq_keras.types import Shape, Tensor
 
 
@@ -41,7 +42,7 @@ class FeatureEmbedding(keras.layers.Layer):
 
     Raises:
         ValueError: No candidate-level feature, a name given twice, or, when called, a feature
-            that is absent or of the wrong rank.
+            that is absent, ragged, of the wrong shape, or no integer where it should be one.
 
     Example:
 
@@ -104,13 +105,11 @@ class FeatureEmbedding(keras.layers.Layer):
 
     def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns `(batch, slate, k)`."""
+        for name, value in inputs.items():
+            refuse_ragged(name, value)
         self._check_shapes({name: value.shape for name, value in inputs.items()})
+        batch, slate = ops.shape(inputs[self._first_candidate_feature()])
         encoded = [self._encode(spec, inputs[spec.name]) for spec in self.features]
-        batch, slate = next(
-            ops.shape(value)[:2]
-            for spec, value in zip(self.features, encoded, strict=True)
-            if spec.level == "candidate"
-        )
         x = ops.concatenate(
             [
                 ops.broadcast_to(value[:, None, :], (batch, slate, spec.dim))
@@ -126,6 +125,11 @@ class FeatureEmbedding(keras.layers.Layer):
     def _encode(self, spec: FeatureSpec, value: Tensor) -> Tensor:
         if not spec.embedded:
             return ops.cast(value, self.compute_dtype)[..., None]
+        if not keras.backend.is_int_dtype(value.dtype):
+            raise ValueError(
+                f"Feature {spec.name!r} is of kind {spec.kind!r} and must hold integers. "
+                f"Received: dtype {keras.backend.standardize_dtype(value.dtype)}."
+            )
         inside = ops.logical_and(value >= 0, value < spec.num_buckets)
         return self.tables[spec.name](ops.where(inside, value, ops.zeros_like(value)))
 
@@ -142,6 +146,17 @@ class FeatureEmbedding(keras.layers.Layer):
                     f"Feature {spec.name!r} is at {spec.level} level and must have shape {wanted}. "
                     f"Received: shape {tuple(shapes[spec.name])}."
                 )
+        first = self._first_candidate_feature()
+        others = [spec.name for spec in self.features if spec.level == "candidate"]
+        for name in [*others, *(["mask"] if "mask" in shapes else [])]:
+            if not agree(shapes[name], shapes[first]):
+                raise ValueError(
+                    f"{name!r} and {first!r} must have one shape (batch, slate). "
+                    f"Received: {tuple(shapes[name])} and {tuple(shapes[first])}."
+                )
+
+    def _first_candidate_feature(self) -> str:
+        return next(spec.name for spec in self.features if spec.level == "candidate")
 
     def compute_mask(self, inputs: Mapping[str, Tensor], previous_mask: Any = None) -> Tensor:
         """Returns the slate mask of the batch as booleans, or None."""
@@ -151,8 +166,7 @@ class FeatureEmbedding(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Mapping[str, Shape]) -> Shape:
         """Returns `(batch, slate, k)`."""
         self._check_shapes(input_shape)
-        first = next(spec.name for spec in self.features if spec.level == "candidate")
-        return (*input_shape[first], self.output_dim)
+        return (*input_shape[self._first_candidate_feature()], self.output_dim)
 
     def symbolic_shapes(self) -> dict[str, Shape]:
         """Returns the shapes of the inputs, batch and slate unknown; for `build`."""

@@ -8,6 +8,7 @@ from keras import activations, initializers, ops, regularizers
 from easq_keras.arguments import positive_int
 from easq_keras.layers.initial_values import numbered
 from easq_keras.layers.slate_encoder_block import DENSE_LAYERS, SlateEncoderBlock, unit_scale
+from easq_keras.shapes import agree
 from easq_keras.types import Shape, Tensor
 
 
@@ -46,7 +47,8 @@ class SlateEncoder(keras.layers.Layer):
         `(batch, slate, units)`.
 
     Raises:
-        ValueError: A size is no positive integer, or `num_heads` does not divide `units`.
+        ValueError: A size is no positive integer, `num_heads` does not divide `units`, or, when
+            called, the mask has another shape.
 
     Example:
 
@@ -118,7 +120,13 @@ class SlateEncoder(keras.layers.Layer):
         """Returns `(batch, slate, units)`."""
         if mask is None:
             return self._encode(inputs, None)
-        real = ops.cast(mask, "bool")[:, :, None]
+        mask = ops.cast(mask, "bool")
+        if not agree(mask.shape, inputs.shape[:2]):
+            raise ValueError(
+                "`mask` must have shape (batch, slate). Received: mask of shape "
+                f"{tuple(mask.shape)}, inputs of shape {tuple(inputs.shape)}."
+            )
+        real = mask[:, :, None]
         h = self._encode(ops.where(real, inputs, ops.zeros_like(inputs)), mask)
         return ops.where(real, h, ops.zeros_like(h))
 

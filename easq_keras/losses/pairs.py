@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from keras import ops
 
+from easq_keras.shapes import agree
 from easq_keras.types import Tensor
 
 # What a pair contributes, from the values of its winner and of its loser; all broadcast.
@@ -17,6 +18,8 @@ PairTerm: TypeAlias = Callable[[Values, Values], Tensor]
 
 # Stands for the logarithm of an empty sum; finite, so that differences of two are 0 and not NaN.
 LOG_ZERO = -1e30
+# Larger than any number of a row.
+NO_ROW = 2**31 - 1
 
 
 class PairSums(NamedTuple):
@@ -54,10 +57,19 @@ def pair_sums(
 
     Returns:
         For each term its sums.
+
+    Raises:
+        ValueError: `groups` has another shape.
     """
     labels = ops.convert_to_tensor(labels)
     if groups is None:
         return _within_rows(terms, labels, valid, values, log)
+    groups = ops.convert_to_tensor(groups)
+    if not agree(groups.shape, labels.shape[:1]):
+        raise ValueError(
+            "`groups` must have shape (batch,). "
+            f"Received: groups of shape {tuple(groups.shape)}, labels of {tuple(labels.shape)}."
+        )
     return _within_groups(terms, labels, valid, values, groups, log)
 
 
@@ -190,6 +202,7 @@ def group_keys(groups: Tensor) -> Tensor:
     """
     groups = ops.convert_to_tensor(groups)
     rows = ops.arange(ops.shape(groups)[0], dtype="int32")
-    same = ops.cast(groups[:, None] == groups[None, :], "int32")
-    first = ops.cast(ops.argmax(same, axis=1), "int32")
+    same = groups[:, None] == groups[None, :]
+    # `initial` for a batch without rows.
+    first = ops.min(ops.where(same, rows[None, :], NO_ROW), axis=1, initial=NO_ROW)
     return ops.where(groups >= 0, first, rows)

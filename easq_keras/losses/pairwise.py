@@ -9,6 +9,7 @@ from keras import ops
 from easq_keras.arguments import one_of
 from easq_keras.losses.pairs import LOG_ZERO, Values, pair_sums
 from easq_keras.precision import accumulated
+from easq_keras.shapes import agree, refuse_ragged
 from easq_keras.types import Tensor
 
 REDUCTIONS = ("mean", "sum")
@@ -160,18 +161,15 @@ def checked_scores(scores: Tensor, **others: Tensor | None) -> Tensor:
         **others: What else must have that shape, by the argument's name; None is passed over.
 
     Raises:
-        ValueError: A shape is another one; the message names the argument.
+        ValueError: A shape is another one, or a tensor is ragged; the message names it.
     """
     named = {"scores": scores, **others}
+    for name, tensor in named.items():
+        refuse_ragged(name, tensor)
     expected = tuple(ops.convert_to_tensor(scores).shape)
     for name, tensor in named.items():
-        if tensor is None:
-            continue
-        shape = tuple(ops.convert_to_tensor(tensor).shape)
-        if len(shape) != 2 or any(
-            a is not None and b is not None and a != b
-            for a, b in zip(shape, expected, strict=False)
-        ):
+        shape = expected if tensor is None else tuple(ops.convert_to_tensor(tensor).shape)
+        if len(shape) != 2 or not agree(shape, expected):
             raise ValueError(
                 f"`{name}` must have shape (batch, slate), the same as `scores`. "
                 f"Received: {name} of shape {shape}, scores of shape {expected}."

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from easq_keras.shapes import refuse_ragged
 from easq_keras.types import Tensor
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -72,9 +73,11 @@ class UserMetric(keras.metrics.Metric, abc.ABC):
             mask: `(batch, slate)`, 0 for padding.
 
         Raises:
-            ValueError: A shape differs.
+            ValueError: A shape differs, or a tensor is ragged.
             RuntimeError: Called within a compiled step.
         """
+        for name, tensor in (("y_true", y_true), ("y_pred", y_pred)):
+            refuse_ragged(name, tensor)
         labels, scores = _on_host(y_true, np.float64), _on_host(y_pred, np.float64)
         owners = _on_host(users)
         real = np.ones(scores.shape, bool) if mask is None else _on_host(mask).astype(bool)

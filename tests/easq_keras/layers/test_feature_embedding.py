@@ -185,3 +185,35 @@ def test_an_absent_feature_and_a_wrong_rank_are_named() -> None:
         layer(batch(user_id=np.array([[1], [2]])))
     with pytest.raises(ValueError, match=r"'ctr' is at candidate level.*\(batch, slate\).*\(2,\)"):
         layer(batch(ctr=np.array([1.0, 2.0])))
+
+
+def test_widths_that_differ_are_named() -> None:
+    layer = FeatureEmbedding(SPECS)
+    with pytest.raises(ValueError, match=r"'ctr' and 'item_id' must have one shape.*\(2, 2\)"):
+        layer(batch(ctr=np.ones((2, 2))))
+    with pytest.raises(ValueError, match=r"'mask' and 'item_id' must have one shape.*\(2, 4\)"):
+        layer(batch(mask=np.ones((2, 4))))
+
+
+@pytest.mark.parametrize("index", [np.ones((2, 3)), np.full((2, 3), "a")])
+def test_an_index_that_is_no_integer_is_refused(index: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="'item_id' is of kind 'id' and must hold integers"):
+        FeatureEmbedding(SPECS)(batch(item_id=index))
+
+
+def test_ragged_slates_are_refused_with_advice() -> None:
+    layer = FeatureEmbedding(SPECS)
+    with pytest.raises(ValueError, match=r"`item_id` is ragged\. Pad the slates to one width"):
+        layer.call(batch(item_id=tf.ragged.constant([[1, 2, 3], [4]])))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_no_slates_and_slates_of_no_width_pass(shape: tuple[int, int]) -> None:
+    empty = {
+        "age": np.zeros(shape[0]),
+        "user_id": np.zeros(shape[0], int),
+        "item_id": np.zeros(shape, int),
+        "ctr": np.zeros(shape),
+        "mask": np.zeros(shape),
+    }
+    assert FeatureEmbedding(SPECS)(empty).shape == (*shape, 7)

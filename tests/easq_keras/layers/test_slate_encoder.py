@@ -227,3 +227,13 @@ def test_a_block_refuses_a_width_its_heads_do_not_divide() -> None:
 def test_an_input_without_a_candidate_axis_is_refused() -> None:
     with pytest.raises(ValueError, match="expected ndim=3"):
         SlateEncoder(8)(X[:, 0])
+
+
+def test_a_mask_of_another_width_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mask of shape \(3, 4\), inputs of shape \(3, 5, 6\)"):
+        ENCODER(X, mask=MASK[:, :4])
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_no_slates_and_slates_of_no_width_pass(shape: tuple[int, int]) -> None:
+    assert ENCODER(np.zeros((*shape, 6)), mask=np.zeros(shape)).shape == (*shape, 8)

@@ -164,6 +164,13 @@ def test_a_slate_of_one_candidate_has_no_pair_of_its_own_but_may_have_one_with_a
     assert with_gradient(labels, scores, groups=np.array([-1, -1]))[0] == 0.0
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_batch_without_rows_or_width_has_no_pair(shape: tuple[int, int], grouped: bool) -> None:
+    groups = np.zeros(shape[0], int) if grouped else None
+    assert with_gradient(np.ones(shape), np.ones(shape), groups=groups)[0] == 0.0
+
+
 @pytest.mark.parametrize("groups", [None, np.array([0])])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_huge_scores_are_no_trouble(groups, dtype: str) -> None:
@@ -255,6 +262,9 @@ def test_unknown_batch_and_slate_sizes_are_no_hindrance(groups: bool) -> None:
         ({"labels": np.zeros(4), "scores": np.zeros(4)}, r"`scores` must have shape.*\(4,\)"),
         ({"mask": np.ones((2, 5))}, r"`mask` must have shape.*\(2, 5\)"),
         ({"weights": np.ones(2)}, r"`weights` must have shape.*\(2,\)"),
+        ({"groups": np.zeros(3, int)}, r"`groups` must have shape \(batch,\).*\(3,\)"),
+        ({"scores": tf.ragged.constant([[1.0], [2.0, 3.0]])}, "`scores` is ragged. Pad the slates"),
+        ({"labels": tf.ragged.constant([[1.0], [2.0, 3.0]])}, "`labels` is ragged"),
         ({"temperature": 0.0}, "`temperature` must be a finite number above 0.*=0.0"),
         ({"reduction": "none"}, "`reduction` must be one of 'mean', 'sum'.*='none'"),
     ],

@@ -153,6 +153,8 @@ class TestEveryUserMetric:
             metric.update_state(FIRST["y_true"], FIRST["y_pred"][:, :2], users=FIRST["users"])
         with pytest.raises(ValueError, match=r"`users` must have shape \(batch,\), \(3,\).*\(2,\)"):
             metric.update_state(FIRST["y_true"], FIRST["y_pred"], users=[1, 2])
+        with pytest.raises(ValueError, match=r"`y_pred` is ragged\. Pad the slates"):
+            metric.update_state([[1.0]], tf.ragged.constant([[1.0], [2.0, 3.0]]), users=[1])
 
 
 def one_by_one(batches: list[dict]) -> dict[str, list[float]]:
