@@ -1,7 +1,7 @@
 """EASQ: the behaviour ranker that listens to questionnaires."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import keras
@@ -10,10 +10,8 @@ from keras import ops
 
 from easq_keras.arguments import positive_int
 from easq_keras.layers import FeatureSpec, LoRALayer
-from easq_keras.losses import count_pairs, dpo_loss, pairwise_logistic_loss
-from easq_keras.models import objectives
+from easq_keras.models import alignment, objectives
 from easq_keras.models.emer import EMER, encode, score_of, slate_mask
-from easq_keras.models.objectives import Answers, Slates
 from easq_keras.models.settings import EASQSettings, EMERSettings
 from easq_keras.models.training import Objective, Report, apply_if
 from easq_keras.optimizers import AdamTowardInit
@@ -118,10 +116,12 @@ class EASQ(EMER):
             self.settings.num_satisfaction_experts, name="satisfaction_tower"
         )
         self.behaviour_head = (
-            self.make_network("behaviour_head") if self.settings.has_behaviour_head else None
+            self.make_network("behaviour_head", output_bias=False)
+            if self.settings.has_behaviour_head
+            else None
         )
         self.answered_rows: int | None = None
-        self.__dict__["_reference_model"] = None
+        self._reference_scores: Callable[[Any], Tensor] | None = None
 
     def _build_heads(self, x_shape: tuple[Any, ...], h_shape: tuple[Any, ...]) -> None:
         super()._build_heads(x_shape, h_shape)
@@ -162,6 +162,35 @@ class EASQ(EMER):
         """All other trainable variables."""
         satisfaction = {id(variable) for variable in self.satisfaction_variables}
         return [v for v in self.trainable_variables if id(v) not in satisfaction]
+
+    def routing_table(self) -> dict[str, dict[str, bool]]:
+        """Returns which loss has a gradient for which part of the model.
+
+        Everything else it has exactly none for. `docs/library/routing.md` shows the tables of the
+        presets; the tests hold them against the gradients of every variable.
+
+        Returns:
+            By loss (`"main"`, `"behaviour"`, `"satisfaction"`, `"dpo"`, as far as the settings
+            have it), by part (`"embedding"`, `"backbone"`, `"tower"`, … as far as the model has
+            it), whether there is one.
+
+        Example:
+
+        >>> model = EASQ.from_preset("paper", [FeatureSpec("item", "id", num_buckets=9)])
+        >>> [part for part, moved in model.routing_table()["dpo"].items() if moved]
+        ['embedding', 'backbone', 'tower']
+        """
+        trunk = {"embedding", "backbone"}
+        through_score = {"tower"} if self.behaviour_head is not None else {"tower", *trunk}
+        moved = {"main": through_score}
+        if self.behaviour_head is not None:
+            moved["behaviour"] = {"behaviour_head", *trunk}
+        moved["satisfaction"] = {"lora", "satisfaction_tower"}
+        if self.settings.use_dpo:
+            moved["dpo"] = through_score
+        parts = ("embedding", "backbone", "lora", "tower", "satisfaction_tower", "behaviour_head")
+        present = [part for part in parts if getattr(self, part) is not None]
+        return {loss: {part: part in by for part in present} for loss, by in moved.items()}
 
     def call(
         self,
@@ -242,9 +271,14 @@ class EASQ(EMER):
         if self.behaviour_head is not None:
             outputs["behaviour"] = score_of(self.behaviour_head, h, dense_mask)
         if self._needs_reference_model:
-            frozen = self._reference_model(features)["score"]
-            outputs["frozen"] = ops.stop_gradient(accumulated(frozen))[dense]
+            outputs["frozen"] = ops.stop_gradient(self._frozen_scores(features, mask))[dense]
         return outputs
+
+    def _frozen_scores(self, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+        if self._reference_scores is None:
+            raise ValueError("dpo_reference='frozen' needs `compile(reference_model=…)` first.")
+        scores = accumulated(self._reference_scores(features))
+        return ops.where(mask, scores, ops.zeros_like(scores))
 
     @property
     def _needs_reference_model(self) -> bool:
@@ -256,162 +290,91 @@ class EASQ(EMER):
         return settings.shaping > 0 or (settings.use_dpo and settings.dpo_pairs == "slate")
 
     def objective(self, outputs: Mapping[str, Any], labels: Mapping[str, Tensor]) -> Objective:
-        """Returns L_total of Eq. 17 by the path that it moves, and what to report.
+        """Returns L_total of Eq. 17 and what to report.
 
         Args:
             outputs: What `call` returned with `learning=True`.
             labels: The labels of the batch.
         """
         settings, score = self.settings, outputs["score"]
+        slates = alignment.read_slates(labels, outputs["mask"])
+        answers = alignment.read_answers(labels, outputs["answered_mask"])
         report = Report()
-        slates = self._slates(outputs, labels)
-        answers = self._answers(outputs, labels)
-
-        difference = None
-        if self._needs_dense_satisfaction:
-            difference = self.satisfaction_preference(outputs["satisfaction"], slates.shown)
-        wanted = slates.preference
-        if settings.shaping > 0:
-            wanted = objectives.shaped_preference(wanted, difference, settings.shaping)
-        main = objectives.pair_loss(wanted, score) * slates.per_pair
-        report.add("loss/main", main, slates.has_pairs)
-        behaviour_loss = main
-        if self.behaviour_head is not None:
-            head = objectives.pair_loss(slates.preference, outputs["behaviour"]) * slates.per_pair
-            report.add("loss/behaviour", head, slates.has_pairs)
-            behaviour_loss = behaviour_loss + head
-
-        satisfaction, usable = self._satisfaction_loss(outputs, answers)
-        has_answers = usable > 0
-        report.add("loss/satisfaction", satisfaction, has_answers)
-        report.add("answers/coverage", has_answers)
-        report.add("answers/used", usable)
         report.add("labels/ignored", slates.ignored + answers.ignored)
 
+        preference = standardised = None
+        if self._needs_dense_satisfaction:
+            standardised = self.standardised(outputs["satisfaction"], slates.shown)
+            preference = self.satisfaction_preference(standardised, slates.shown)
+        wanted = slates.preference
+        if settings.shaping > 0:
+            wanted = objectives.shaped_preference(wanted, preference, settings.shaping)
+        terms = {"main": objectives.pair_loss(wanted, score) * slates.per_pair}
+        strengths: dict[str, Any] = {"main": 1.0}
+        report.add("loss/main", terms["main"], slates.has_pairs)
+        if self.behaviour_head is not None:
+            head = objectives.pair_loss(slates.preference, outputs["behaviour"])
+            terms["behaviour"], strengths["behaviour"] = head * slates.per_pair, 1.0
+            report.add("loss/behaviour", terms["behaviour"], slates.has_pairs)
+
+        terms["satisfaction"], used = alignment.satisfaction_loss(
+            settings, answers, outputs["answered_satisfaction"]
+        )
+        strengths["satisfaction"] = settings.lambda_satisfaction
+        has_answers = used > 0
+        report.add("loss/satisfaction", terms["satisfaction"], has_answers)
+        report.add("answers/coverage", has_answers)
+        report.add("answers/used", used)
+
         if settings.use_dpo:
-            dpo, found, rewards = self._dpo_loss(outputs, slates, answers, difference)
-            strength = settings.lambda_dpo * self._ramp()
-            behaviour_loss = behaviour_loss + strength * dpo
-            report.add("loss/dpo", dpo, found)
-            report.add("dpo/weight", strength)
-            for name, value in rewards.items():
+            terms["dpo"], found, rewards = alignment.transfer_loss(
+                settings,
+                outputs,
+                slates,
+                answers,
+                preference=preference,
+                standardised=standardised,
+                beta=self._beta(),
+            )
+            strengths["dpo"] = settings.lambda_dpo * self._ramp()
+            report.add("dpo/weight", strengths["dpo"])
+            for name, value in {"loss/dpo": terms["dpo"], **rewards}.items():
                 report.add(name, value, found)
 
-        total = behaviour_loss + settings.lambda_satisfaction * satisfaction
-        report.add("loss", total)
-        self._report_scores(report, outputs, slates, answers)
-        return Objective(
-            behaviour=behaviour_loss,
-            satisfaction=settings.lambda_satisfaction * satisfaction,
-            has_answers=has_answers,
-            values=report.values,
-            weights=report.weights,
-        )
+        weighted = {name: strengths[name] * term for name, term in terms.items()}
+        satisfaction = weighted.pop("satisfaction")
+        behaviour = sum(weighted.values())
+        report.add("loss", behaviour + satisfaction)
+        self._report_scores(report, outputs, slates.shown)
+        return Objective(behaviour, satisfaction, has_answers, terms, report)
 
-    def satisfaction_preference(self, satisfaction: Tensor, shown: Tensor) -> Tensor:
-        """Returns how far satisfaction prefers i to j, `(rows, slate, slate)`, antisymmetric.
+    def standardised(self, satisfaction: Tensor, shown: Tensor) -> Tensor:
+        """Returns s̃: ŝ centred over the exposed candidates and brought to the spread of ŷ.
 
-        `2σ(s̃ᵢ) − 2σ(s̃ⱼ)`, where s̃ is ŝ centred over the exposed candidates of its slate and
-        brought to the running spread of ŷ; as long as ŝ hardly varies it is not blown up. Override
-        it for a reward of your own.
+        Both spreads are running standard deviations within slates. As long as ŝ hardly varies it
+        is not blown up.
 
         Args:
             satisfaction: ŝ, `(rows, slate)`, without gradient.
             shown: `(rows, slate)` booleans: the exposed candidates.
         """
-        standardised = self._standardised(satisfaction, shown)
-        return objectives.probability_difference(standardised, shown)
-
-    def _slates(self, outputs: Mapping[str, Any], labels: Mapping[str, Tensor]) -> Slates:
-        mask = outputs["mask"]
-        levels = accumulated(labels["behaviour"])
-        dense = levels[: ops.shape(mask)[0]]
-        shown = objectives.exposed(dense, mask)
-        preference = objectives.behaviour_preference(dense, shown)
-        pairs = ops.sum(preference)
-        has_pairs = pairs > 0
-        return Slates(
-            shown=shown,
-            preference=preference,
-            has_pairs=has_pairs,
-            per_pair=ops.where(has_pairs, 1.0 / ops.maximum(pairs, 1.0), 0.0),
-            ignored=objectives.number(levels >= 0) - objectives.number(shown),
-        )
-
-    def _answers(self, outputs: Mapping[str, Any], labels: Mapping[str, Tensor]) -> Answers:
-        mask = outputs["answered_mask"]
-        rows = ops.shape(mask)[0]
-        every = labels.get("answer")
-        every = -ops.ones_like(labels["behaviour"]) if every is None else every
-        every = accumulated(every)
-        groups = labels.get("pair_group")
-        answer = every[-rows:]
-        valid = objectives.is_answer(answer, mask)
-        return Answers(
-            labels=answer,
-            valid=valid,
-            groups=-ops.ones((rows,), dtype="int32") if groups is None else groups[-rows:],
-            ignored=objectives.number(every >= 0) - objectives.number(valid),
-        )
-
-    def _satisfaction_loss(
-        self, outputs: Mapping[str, Any], answers: Answers
-    ) -> tuple[Tensor, Tensor]:
-        """Returns L_satis, a mean, and over how many answers or pairs it was taken."""
-        score = outputs["answered_satisfaction"]
-        if self.settings.satisfaction_loss == "bce":
-            count = objectives.number(answers.valid)
-            total = objectives.answer_loss(answers.labels, score, answers.valid)
-            return total / ops.maximum(count, 1.0), count
-        pairing = {"mask": answers.valid, "groups": answers.groups}
-        loss = pairwise_logistic_loss(answers.labels, score, **pairing)
-        return loss, count_pairs(answers.labels, **pairing)
-
-    def _dpo_loss(
-        self,
-        outputs: Mapping[str, Any],
-        slates: Slates,
-        answers: Answers,
-        difference: Tensor | None,
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Returns L_DPO, whether the batch has any pair for it, and the rewards to report."""
-        beta = self._beta()
-        if self.settings.dpo_pairs == "slate":
-            score, reference = outputs["score"], self._reference(outputs, slates)
-            preferred = ops.relu(difference)
-            loss = objectives.pair_loss(preferred, score, beta=beta, reference=reference)
-            reward = beta * (score - reference)
-            rewards = objectives.slate_rewards(preferred, reward)
-            return loss * slates.per_pair, slates.has_pairs, rewards
-        rows = ops.shape(answers.valid)[0]
-        reference = self._reference(outputs, None)
-        # The loss takes β as a number: while the ramp moves it, the scores carry what is missing.
-        rise = beta / self.settings.beta
-        score, reference = rise * outputs["score"][-rows:], rise * reference
-        pairing = {"mask": answers.valid, "groups": answers.groups}
-        loss = dpo_loss(answers.labels, score, reference, beta=self.settings.beta, **pairing)
-        reward = self.settings.beta * (score - reference)
-        rewards = objectives.answer_rewards(
-            answers.labels, answers.valid, ops.stop_gradient(reward), answers.groups
-        )
-        return loss, count_pairs(answers.labels, **pairing) > 0, rewards
-
-    def _reference(self, outputs: Mapping[str, Any], slates: Slates | None) -> Tensor:
-        """Returns π_ref's scores without gradient, for the slates or for the answered rows."""
-        kind = self.settings.dpo_reference
-        if kind == "none":
-            return ops.zeros_like(outputs["score"] if slates else outputs["answered_satisfaction"])
-        if kind == "satisfaction":
-            if slates is None:
-                return ops.stop_gradient(outputs["answered_satisfaction"])
-            return self._standardised(outputs["satisfaction"], slates.shown)
-        score = ops.stop_gradient(outputs[kind])
-        return score if slates else score[-ops.shape(outputs["answered_mask"])[0] :]
-
-    def _standardised(self, satisfaction: Tensor, shown: Tensor) -> Tensor:
         of_score, of_satisfaction = ops.unstack(ops.convert_to_tensor(self.score_scale), 2)
         scale = of_score / ops.maximum(of_satisfaction, COLLAPSED_STD)
         return scale * objectives.centred(satisfaction, shown)
+
+    def satisfaction_preference(self, standardised: Tensor, shown: Tensor) -> Tensor:
+        """Returns how far satisfaction prefers i to j, `2σ(s̃ᵢ) − 2σ(s̃ⱼ)`.
+
+        Override it for a reward of your own.
+
+        Args:
+            standardised: s̃, `(rows, slate)`, without gradient.
+            shown: `(rows, slate)` booleans: the exposed candidates.
+
+        Returns:
+            `(rows, slate, slate)`, antisymmetric, 0 for pairs that shall not count.
+        """
+        return objectives.probability_difference(standardised, shown)
 
     def _ramp(self) -> Tensor:
         """Returns how far the ramp has come, from 0 to 1."""
@@ -425,18 +388,15 @@ class EASQ(EMER):
         end, start = self.settings.beta, self.settings.beta_start
         return end if start is None else start + (end - start) * self._ramp()
 
-    def _report_scores(
-        self, report: Report, outputs: Mapping[str, Any], slates: Slates, answers: Answers
-    ) -> None:
-        report.add("score/std", objectives.spread(outputs["score"], slates.shown))
+    def _report_scores(self, report: Report, outputs: Mapping[str, Any], shown: Tensor) -> None:
+        report.add("score/std", objectives.spread(outputs["score"], shown))
         if self._needs_dense_satisfaction:
-            satisfaction, within = outputs["satisfaction"], slates.shown
+            satisfaction, within = outputs["satisfaction"], shown
         else:
             satisfaction, within = outputs["answered_satisfaction"], outputs["answered_mask"]
-        spread = objectives.spread(ops.stop_gradient(satisfaction), within)
-        any_within = ops.any(within)
-        report.add("satisfaction/std", spread, any_within)
-        report.add("satisfaction/collapsed", spread < COLLAPSED_STD, any_within)
+        spread, known = objectives.spread(satisfaction, within), ops.any(within)
+        report.add("satisfaction/std", spread, known)
+        report.add("satisfaction/collapsed", spread < COLLAPSED_STD, known)
         for prefix in ("router", "satisfaction_router"):
             for name, value in outputs[prefix].items():
                 report.add(f"{prefix}/{name}", value)
@@ -494,8 +454,10 @@ class EASQ(EMER):
         self.answered_rows = (
             None if answered_rows is None else positive_int("answered_rows", answered_rows)
         )
-        # Past Keras's tracking: another model's variables are no state of this one.
-        self.__dict__["_reference_model"] = reference_model
+        # A function, which Keras does not track: another model's variables are no state of this.
+        self._reference_scores = (
+            None if reference_model is None else lambda features: reference_model(features)["score"]
+        )
         if optimizer is None:
             optimizer = keras.optimizers.Adam(self.settings.learning_rate)
         keras.Model.compile(self, optimizer=optimizer, **kwargs)
@@ -551,7 +513,8 @@ class EASQ(EMER):
     def _after_step(self, outputs: Mapping[str, Any], objective: Objective) -> None:
         self.answered_steps.assign_add(ops.cast(objective.has_answers, "int32"))
         if self._needs_dense_satisfaction:
-            new = ops.stack([objective.values["score/std"], objective.values["satisfaction/std"]])
-            known = ops.cast(objective.weights["satisfaction/std"], "bool")
+            values, weights = objective.report.values, objective.report.weights
+            new = ops.stack([values["score/std"], values["satisfaction/std"]])
+            known = weights["satisfaction/std"] > 0
             mixed = SCALE_MOMENTUM * self.score_scale + (1.0 - SCALE_MOMENTUM) * new
             self.score_scale.assign(ops.where(known, mixed, self.score_scale))

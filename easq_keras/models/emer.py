@@ -140,9 +140,16 @@ class EMER(keras.Model):
             dtype=self.score_dtype,
         )
 
-    def make_network(self, name: str) -> keras.layers.Layer:
-        """Returns a layer `(..., d) → (..., 1)` without experts, as wide as h."""
-        return ScoreNetwork(self.settings.units, name=name, dtype=self.score_dtype)
+    def make_network(self, name: str, output_bias: bool = True) -> keras.layers.Layer:
+        """Returns a layer `(..., d) → (..., 1)` without experts, as wide as h.
+
+        Args:
+            name: Name of the layer.
+            output_bias: Whether a constant can be added to all scores; no loss of pairs sees it.
+        """
+        return ScoreNetwork(
+            self.settings.units, output_bias=output_bias, name=name, dtype=self.score_dtype
+        )
 
     @property
     def score_dtype(self) -> Any:
@@ -217,7 +224,7 @@ class EMER(keras.Model):
         report.add("score/std", objectives.spread(outputs["score"], shown))
         for name, value in outputs["router"].items():
             report.add(f"router/{name}", value)
-        return Objective(loss, None, None, report.values, report.weights)
+        return Objective(loss, None, None, {"main": loss}, report)
 
     def diagnostic_names(self) -> tuple[str, ...]:
         """Returns the names of what `fit` reports."""
@@ -270,7 +277,7 @@ class EMER(keras.Model):
             scaled = self._scale(losses)
         self._minimise(tape, scaled, objective)
         self._after_step(outputs, objective)
-        self.diagnostics.update_state(objective.values, objective.weights)
+        self.diagnostics.update_state(objective.report.values, objective.report.weights)
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
@@ -278,7 +285,7 @@ class EMER(keras.Model):
         features, labels = unpack(data)
         outputs = self(features, training=False, learning=True)
         objective = self.objective(outputs, labels)
-        self.diagnostics.update_state(objective.values, objective.weights)
+        self.diagnostics.update_state(objective.report.values, objective.report.weights)
         return self.get_metrics_result()
 
     def _scale(self, losses: list[Tensor | None]) -> list[Tensor | None]:

@@ -16,6 +16,7 @@ class ScoreNetwork(keras.layers.Layer):
 
     Args:
         hidden_dim: Width of the hidden layer.
+        output_bias: Whether the output has a bias.
         **kwargs: `name`, `dtype`, … of `keras.layers.Layer`.
 
     Raises:
@@ -27,9 +28,10 @@ class ScoreNetwork(keras.layers.Layer):
     (2, 3, 1)
     """
 
-    def __init__(self, hidden_dim: int, **kwargs: Any) -> None:
+    def __init__(self, hidden_dim: int, output_bias: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.hidden_dim = positive_int("hidden_dim", hidden_dim)
+        self.output_bias = bool(output_bias)
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
@@ -38,7 +40,9 @@ class ScoreNetwork(keras.layers.Layer):
             self.hidden_dim, activation="softplus", dtype=self.dtype_policy, name="hidden"
         )
         self.hidden.build(input_shape)
-        self.output_layer = keras.layers.Dense(1, dtype=self.dtype_policy, name="output")
+        self.output_layer = keras.layers.Dense(
+            1, use_bias=self.output_bias, dtype=self.dtype_policy, name="output"
+        )
         self.output_layer.build((*input_shape[:-1], self.hidden_dim))
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -51,4 +55,8 @@ class ScoreNetwork(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "hidden_dim": self.hidden_dim}
+        return {
+            **super().get_config(),
+            "hidden_dim": self.hidden_dim,
+            "output_bias": self.output_bias,
+        }

@@ -32,6 +32,11 @@ class EMERSettings:
 
     Raises:
         ValueError: A setting is out of range; the message names it.
+
+    Example:
+
+    >>> EMERSettings(num_experts=4).replace(units=32).units
+    32
     """
 
     units: int = 64
@@ -117,6 +122,11 @@ class EASQSettings(EMERSettings):
 
     Raises:
         ValueError: A setting is out of range, or two do not go together.
+
+    Example:
+
+    >>> EASQSettings.preset("paper").beta
+    0.1
     """
 
     use_lora: bool = True

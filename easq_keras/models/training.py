@@ -10,24 +10,6 @@ from keras import ops
 from easq_keras.types import Tensor
 
 
-class Objective(NamedTuple):
-    """What a batch asks of the model.
-
-    Attributes:
-        behaviour: Loss of everything but the satisfaction path: L_main and λ2 L_DPO.
-        satisfaction: Loss of the satisfaction path, λ1 L_satis; None for a model without one.
-        has_answers: Whether the satisfaction path may move, a boolean scalar; None without one.
-        values: Scalars to report, by name.
-        weights: Their weights in the mean over an epoch, where not 1.
-    """
-
-    behaviour: Tensor
-    satisfaction: Tensor | None
-    has_answers: Tensor | None
-    values: dict[str, Tensor]
-    weights: dict[str, Tensor]
-
-
 class Report:
     """Scalars to report of one step, with their weights in the mean over an epoch."""
 
@@ -46,6 +28,24 @@ class Report:
         self.values[name] = ops.stop_gradient(ops.cast(value, "float32"))
         if known is not None:
             self.weights[name] = ops.cast(known, "float32")
+
+
+class Objective(NamedTuple):
+    """What a batch asks of the model.
+
+    Attributes:
+        behaviour: Loss of everything but the satisfaction path: L_main and λ2 L_DPO.
+        satisfaction: Loss of the satisfaction path, λ1 L_satis; None for a model without one.
+        has_answers: Whether the satisfaction path may move, a boolean scalar; None without one.
+        terms: The single losses before their weights, by name.
+        report: What to report.
+    """
+
+    behaviour: Tensor
+    satisfaction: Tensor | None
+    has_answers: Tensor | None
+    terms: dict[str, Tensor]
+    report: Report
 
 
 def unpack(data: Any) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:

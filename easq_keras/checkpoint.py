@@ -1,0 +1,154 @@
+"""Training state on disk: weights, both optimizers and what the model tracks between steps.
+
+A `.keras` file holds a model; a checkpoint holds the state of one that the program builds itself,
+so that the next window of a log is trained where the last one stopped. Two files in a folder: HDF5
+for the numbers and JSON for what they belong to. Neither can carry code.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from easq_keras.models.emer import EMER
+
+WEIGHTS_FILE = "state.weights.h5"
+DESCRIPTION_FILE = "checkpoint.json"
+FORMAT = 1
+OPTIMIZERS = ("optimizer", "satisfaction_optimizer")
+
+
+def save_checkpoint(model: EMER, directory: str | os.PathLike[str]) -> None:
+    """Writes the training state of a compiled model.
+
+    Args:
+        model: An `EMER` or `EASQ` on which `compile` was called.
+        directory: Folder for the two files; made if absent. A checkpoint that is there already is
+            replaced.
+
+    Raises:
+        ValueError: The model is not compiled.
+        OSError: The folder cannot be written.
+
+    Example:
+
+    >>> import tempfile
+    >>> from easq_keras.layers import FeatureSpec
+    >>> model = EMER([FeatureSpec("item", "categorical", num_buckets=9)])
+    >>> model.compile()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(model, folder)
+    ...     load_checkpoint(model, folder)
+    """
+    _require_compiled(model)
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Written beside and renamed: a reader finds the old file or the new one, never half of one.
+    written = folder / f"new-{WEIGHTS_FILE}"
+    model.save_weights(written)
+    description = {
+        "format": FORMAT,
+        "sha256": _sha256(written),
+        **_description(model),
+        "settings": model.settings.to_dict(),
+        "keras": keras.__version__,
+    }
+    written_description = folder / f"new-{DESCRIPTION_FILE}"
+    written_description.write_text(json.dumps(description, indent=1), encoding="utf-8")
+    os.replace(written, folder / WEIGHTS_FILE)
+    os.replace(written_description, folder / DESCRIPTION_FILE)
+
+
+def load_checkpoint(model: EMER, directory: str | os.PathLike[str]) -> None:
+    """Restores what `save_checkpoint` wrote into a model of the same features and shape.
+
+    Settings that create no variables (weights of losses, learning rates, …) may differ: those of
+    `model` hold. All or nothing: a checkpoint that does not fit leaves the model as it is.
+
+    Args:
+        model: An `EMER` or `EASQ` on which `compile` was called.
+        directory: Folder of the checkpoint.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint in the folder.
+        ValueError: The model is not compiled, the checkpoint belongs to a model of other features,
+            variables or optimizers (the message names the first that differs), or it is damaged.
+    """
+    _require_compiled(model)
+    folder = Path(directory)
+    if not (folder / DESCRIPTION_FILE).is_file():
+        raise FileNotFoundError(f"No checkpoint in {folder}: {DESCRIPTION_FILE} is absent.")
+    try:
+        found = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / DESCRIPTION_FILE} is no JSON: {error}.") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError(f"{folder / DESCRIPTION_FILE} is not of format {FORMAT}.")
+    for part, expected in _description(model).items():
+        _compare(part, found.get(part), expected)
+    if _sha256(folder / WEIGHTS_FILE) != found.get("sha256"):
+        raise ValueError(
+            f"{folder / WEIGHTS_FILE} is not the file that {DESCRIPTION_FILE} describes: it is "
+            "damaged, or a write was interrupted. Use an older checkpoint."
+        )
+    optimizers = [getattr(model, name) for name in OPTIMIZERS if hasattr(model, name)]
+    rates = [_constant_rate(optimizer) for optimizer in optimizers]
+    model.load_weights(folder / WEIGHTS_FILE)
+    for optimizer, rate in zip(optimizers, rates, strict=True):
+        if rate is not None:
+            optimizer.learning_rate = rate
+
+
+def _description(model: EMER) -> dict[str, Any]:
+    """What a checkpoint and the model that loads it must have in common."""
+    return {
+        "model": type(model).__name__,
+        "features": [spec.get_config() for spec in model.embedding.features],
+        "variables": [
+            # The first component is the model's name, which Keras numbers through.
+            [variable.path.partition("/")[2], list(variable.shape), str(variable.dtype)]
+            for variable in model.weights
+        ],
+        "optimizers": [
+            [name, type(getattr(model, name)).__name__, len(getattr(model, name).variables)]
+            for name in OPTIMIZERS
+            if hasattr(model, name)
+        ],
+    }
+
+
+def _compare(part: str, found: Any, expected: Any) -> None:
+    if found == expected:
+        return
+    if isinstance(found, list) and isinstance(expected, list):
+        for index in range(max(len(found), len(expected))):
+            pair = [side[index] if index < len(side) else "absent" for side in (found, expected)]
+            if pair[0] != pair[1]:
+                found, expected, part = *pair, f"{part}[{index}]"
+                break
+    raise ValueError(
+        "The checkpoint does not fit the model. "
+        f"{part}: the checkpoint has {found!r}, the model {expected!r}."
+    )
+
+
+def _require_compiled(model: EMER) -> None:
+    if not isinstance(model, EMER) or not model.compiled:
+        raise ValueError(
+            "Checkpoints are of EMER and EASQ models on which `compile` was called. "
+            f"Received: {model!r}."
+        )
+
+
+def _constant_rate(optimizer: Any) -> float | None:
+    """Returns the learning rate, or None where a schedule sets it."""
+    rate = optimizer.learning_rate
+    return float(rate) if isinstance(rate, keras.Variable) else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
