@@ -249,12 +249,12 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
         """
         opened = ops.cast(self.gates(ops.convert_to_tensor(inputs)) > 0, "float32")
         ever_opened = mean_over_tokens(opened, mask) > 0
-        all_closed = ops.cast(ops.max(opened, axis=-1, keepdims=True) == 0, "float32")
+        any_open = ops.any(opened > 0, axis=-1, keepdims=True)
         dead = ops.cast(self.num_experts - ops.sum(ops.cast(ever_opened, "int32")), "float32")
         return {
             "share_active": ops.mean(mean_over_tokens(opened, mask)),
             "dead_experts": dead,
-            "all_dead_candidates": mean_over_tokens(all_closed, mask)[0],
+            "all_dead_candidates": mean_over_tokens(ops.logical_not(any_open), mask)[0],
         }
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -49,11 +49,11 @@ class EASQ(EMER):
 
     Batches of `fit` and `evaluate`:
         `(features, labels)`. `labels["behaviour"]` as for `EMER`; `labels["answer"]`
-        `(batch, slate)`: 1 satisfied, 0 dissatisfied, negative none; `labels["pair_group"]`
-        `(batch,)`: rows that share a number of at least 0 form one group of answers, a row with a
-        negative number is a group of its own. The last two may be absent. A step without answers
-        (for a pairwise L_satis: without a pair) leaves the satisfaction path and its optimizer as
-        they were.
+        `(batch, slate)`: 1 satisfied, 0 dissatisfied (or a share between them), negative none;
+        `labels["pair_group"]` `(batch,)`: rows that share a number of at least 0 form one group of
+        answers, a row with a negative number is a group of its own. The last two may be absent. A
+        step without answers (for a pairwise L_satis: without a pair) leaves the satisfaction path
+        and its optimizer as they were.
 
     Raises:
         ValueError: As for `EMER`.
@@ -111,14 +111,20 @@ class EASQ(EMER):
             dtype=self.dtype_policy,
         )
 
+    def make_satisfaction_tower(self) -> keras.layers.Layer:
+        """Returns the layer `(..., d) → (..., 1)` of ŝ (Eqs. 13, 14)."""
+        if self.settings.use_moe:
+            return self.make_tower(
+                self.settings.num_satisfaction_experts, name="satisfaction_tower"
+            )
+        # As a logit ŝ has a level to learn; as one side of pairs it has none.
+        absolute = self.settings.satisfaction_loss == "bce"
+        return self.make_network("satisfaction_tower", output_bias=absolute)
+
     def _make_parts(self) -> None:
-        self.satisfaction_tower = self.make_tower(
-            self.settings.num_satisfaction_experts, name="satisfaction_tower"
-        )
+        self.satisfaction_tower = self.make_satisfaction_tower()
         self.behaviour_head = (
-            self.make_network("behaviour_head", output_bias=False)
-            if self.settings.has_behaviour_head
-            else None
+            self.make_network("behaviour_head") if self.settings.has_behaviour_head else None
         )
         self.answered_rows: int | None = None
         self._reference_scores: Callable[[Any], Tensor] | None = None
@@ -218,7 +224,8 @@ class EASQ(EMER):
 
     def _delta(self, x: Tensor) -> Tensor:
         """Returns h_LoRA (Eq. 7). Embeddings belong to the main model: x gets no gradient."""
-        return 0.0 if self.lora is None else self.lora(ops.stop_gradient(x))
+        x = ops.stop_gradient(x)
+        return ops.zeros((), x.dtype) if self.lora is None else self.lora(x)
 
     def _main_input(self, h: Tensor, delta: Tensor) -> Tensor:
         """Returns h_main (Eq. 8). With a behaviour head, that alone trains the backbone."""
@@ -235,14 +242,19 @@ class EASQ(EMER):
         """
         settings = self.settings
         answer_pairs = settings.use_dpo and settings.dpo_pairs == "answers"
-        every_row = self.answered_rows is None
-        tail = slice(None) if every_row else slice(-self.answered_rows, None)
-        if every_row or answer_pairs:
+        last = self.answered_rows
+        if last is not None and x.shape[0] is not None and x.shape[0] < last:
+            raise ValueError(
+                f"The last {last} rows of a batch hold the answers (`answered_rows` of `compile`). "
+                f"Received: a batch of {x.shape[0]}."
+            )
+        tail = slice(None) if last is None else slice(-last, None)
+        if last is None or answer_pairs:
             dense = slice(None)
             h = encode(self.backbone, x, mask)
             answered_h, answered_x = h[tail], x[tail]
         else:
-            dense = slice(None, -self.answered_rows)
+            dense = slice(None, -last)
             answered_x = ops.stop_gradient(x[tail])
             answered_h = encode(self.backbone, answered_x, mask[tail])
             x = x[dense]
@@ -256,8 +268,11 @@ class EASQ(EMER):
             "answered_mask": answered_mask,
             "router": self._router_activity(self.tower, main_input, dense_mask),
         }
+        if answer_pairs and last is not None:
+            # Behaviour is learnt from the dense rows, although all rows have a score.
+            outputs["mask"] = ops.concatenate([mask[:-last], ops.zeros_like(mask[tail])])
         answered_input = ops.stop_gradient(answered_h) + (
-            delta if every_row else self._delta(answered_x)
+            delta if last is None else self._delta(answered_x)
         )
         satisfaction = score_of(self.satisfaction_tower, answered_input, answered_mask)
         outputs["answered_satisfaction"] = satisfaction
@@ -265,7 +280,7 @@ class EASQ(EMER):
             self.satisfaction_tower, answered_input, answered_mask
         )
         if self._needs_dense_satisfaction:
-            if not every_row:
+            if last is not None:
                 satisfaction = score_of(self.satisfaction_tower, h + delta, dense_mask)
             outputs["satisfaction"] = ops.stop_gradient(satisfaction)
         if self.behaviour_head is not None:
@@ -308,7 +323,8 @@ class EASQ(EMER):
             preference = self.satisfaction_preference(standardised, slates.shown)
         wanted = slates.preference
         if settings.shaping > 0:
-            wanted = objectives.shaped_preference(wanted, preference, settings.shaping)
+            shaping = settings.shaping * self._ramp()
+            wanted = objectives.shaped_preference(wanted, preference, shaping)
         terms = {"main": objectives.pair_loss(wanted, score) * slates.per_pair}
         strengths: dict[str, Any] = {"main": 1.0}
         report.add("loss/main", terms["main"], slates.has_pairs)
@@ -397,9 +413,10 @@ class EASQ(EMER):
         spread, known = objectives.spread(satisfaction, within), ops.any(within)
         report.add("satisfaction/std", spread, known)
         report.add("satisfaction/collapsed", spread < COLLAPSED_STD, known)
-        for prefix in ("router", "satisfaction_router"):
-            for name, value in outputs[prefix].items():
-                report.add(f"{prefix}/{name}", value)
+        report.add_router("router", outputs["router"], outputs["mask"])
+        report.add_router(
+            "satisfaction_router", outputs["satisfaction_router"], outputs["answered_mask"]
+        )
 
     def diagnostic_names(self) -> tuple[str, ...]:
         """Returns the names of what `fit` reports."""
@@ -456,11 +473,11 @@ class EASQ(EMER):
         )
         # A function, which Keras does not track: another model's variables are no state of this.
         self._reference_scores = (
-            None if reference_model is None else lambda features: reference_model(features)["score"]
+            None
+            if reference_model is None
+            else lambda features: reference_model(features, training=False)["score"]
         )
-        if optimizer is None:
-            optimizer = keras.optimizers.Adam(self.settings.learning_rate)
-        keras.Model.compile(self, optimizer=optimizer, **kwargs)
+        self._compile(optimizer, **kwargs)
         self.optimizer.build(self.behaviour_variables)
         if satisfaction_optimizer is None:
             satisfaction_optimizer = AdamTowardInit(

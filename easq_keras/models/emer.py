@@ -14,10 +14,11 @@ from easq_keras.models import objectives
 from easq_keras.models.diagnostics import Diagnostics
 from easq_keras.models.score_network import ScoreNetwork
 from easq_keras.models.settings import EMERSettings
-from easq_keras.models.training import Objective, Report, replica_count, unpack
+from easq_keras.models.training import Objective, Report, check_labels, replica_count, unpack
 from easq_keras.precision import accumulated
 from easq_keras.types import Tensor
 
+COMPILE_OPTIONS = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")
 ROUTER_VALUES = ("share_active", "dead_experts", "all_dead_candidates")
 
 
@@ -140,12 +141,12 @@ class EMER(keras.Model):
             dtype=self.score_dtype,
         )
 
-    def make_network(self, name: str, output_bias: bool = True) -> keras.layers.Layer:
+    def make_network(self, name: str, output_bias: bool = False) -> keras.layers.Layer:
         """Returns a layer `(..., d) → (..., 1)` without experts, as wide as h.
 
         Args:
             name: Name of the layer.
-            output_bias: Whether a constant can be added to all scores; no loss of pairs sees it.
+            output_bias: Whether a constant is added to all scores; a loss of pairs never sees it.
         """
         return ScoreNetwork(
             self.settings.units, output_bias=output_bias, name=name, dtype=self.score_dtype
@@ -222,8 +223,7 @@ class EMER(keras.Model):
         report.add("loss", loss)
         report.add("loss/main", loss, pairs > 0)
         report.add("score/std", objectives.spread(outputs["score"], shown))
-        for name, value in outputs["router"].items():
-            report.add(f"router/{name}", value)
+        report.add_router("router", outputs["router"], outputs["mask"])
         return Objective(loss, None, None, {"main": loss}, report)
 
     def diagnostic_names(self) -> tuple[str, ...]:
@@ -246,12 +246,25 @@ class EMER(keras.Model):
         Args:
             optimizer: A Keras optimizer. Defaults to Adam with `settings.learning_rate`.
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile`, `auto_scale_loss` of
-                `keras.Model.compile`. Loss and metrics are the model's own.
+                `keras.Model.compile`. XLA compiles once for each shape of batch, so give all
+                batches one.
+
+        Raises:
+            TypeError: A loss, metrics or anything else is given: these are the model's own.
         """
+        self._compile(optimizer, **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def _compile(self, optimizer: Any, **kwargs: Any) -> None:
+        unknown = sorted(set(kwargs) - set(COMPILE_OPTIONS))
+        if unknown:
+            raise TypeError(
+                f"`compile` of {type(self).__name__} takes no {unknown}: its losses and metrics "
+                f"are its own. Known beside its own arguments: {list(COMPILE_OPTIONS)}."
+            )
         if optimizer is None:
             optimizer = keras.optimizers.Adam(self.settings.learning_rate)
         super().compile(optimizer=optimizer, **kwargs)
-        self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Returns `compile`'s arguments, serialised, or None before it was called."""
@@ -263,9 +276,16 @@ class EMER(keras.Model):
         """Calls `compile` with what `get_compile_config` returned."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
+    def _unpack(self, data: Any) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        features, labels = unpack(data)
+        of_slate = next(spec for spec in self.embedding.features if spec.level == "candidate")
+        if of_slate.name in features:  # if not, the embedding says what is absent
+            check_labels(labels, features[of_slate.name].shape)
+        return features, labels
+
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Learns from one batch: one forward pass, then one step of each optimizer."""
-        features, labels = unpack(data)
+        features, labels = self._unpack(data)
         with tf.GradientTape(persistent=True) as tape:
             outputs = self(features, training=True, learning=True)
             objective = self.objective(outputs, labels)
@@ -282,7 +302,7 @@ class EMER(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """Evaluates the objective on one batch and learns nothing."""
-        features, labels = unpack(data)
+        features, labels = self._unpack(data)
         outputs = self(features, training=False, learning=True)
         objective = self.objective(outputs, labels)
         self.diagnostics.update_state(objective.report.values, objective.report.weights)

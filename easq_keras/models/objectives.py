@@ -37,7 +37,7 @@ class Answers(NamedTuple):
     """What the answered rows of a batch say.
 
     Attributes:
-        labels: `(rows, slate)`: 1 satisfied, 0 dissatisfied.
+        labels: `(rows, slate)`: 1 satisfied, 0 dissatisfied, or what lies between.
         valid: `(rows, slate)` booleans: where there is an answer.
         groups: `(rows,)` pair groups.
         ignored: Number of answers outside these rows, on padding or above 1; scalar.
@@ -97,7 +97,7 @@ def probability_difference(logits: Tensor, shown: Tensor) -> Tensor:
     return (probability[:, :, None] - probability[:, None, :]) * ops.cast(both, "float32")
 
 
-def shaped_preference(behaviour: Tensor, satisfaction: Tensor, shaping: float) -> Tensor:
+def shaped_preference(behaviour: Tensor, satisfaction: Tensor, shaping: Tensor | float) -> Tensor:
     """Returns B+ with the levels shaped by satisfaction, `(rows, slate, slate)`.
 
     The weight of a pair is `[sign(yᵢ − yⱼ) + η(2σ(s̃ᵢ) − 2σ(s̃ⱼ))]₊`: one step of behaviour
@@ -139,7 +139,8 @@ def answer_loss(answers: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
     """Returns the sum over answers of the cross entropy of ŝ as the logit of "satisfied".
 
     Args:
-        answers: `(rows, slate)`, 1 satisfied, 0 dissatisfied.
+        answers: `(rows, slate)`, 1 satisfied, 0 dissatisfied; between them the share of people
+            who would be satisfied.
         scores: `(rows, slate)`.
         valid: `(rows, slate)` booleans: where there is an answer.
     """

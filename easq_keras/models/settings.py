@@ -113,9 +113,9 @@ class EASQSettings(EMERSettings):
         lambda_dpo: Weight λ2 of L_DPO (Eq. 17): the price in behaviour one is ready to pay.
         beta: Temperature β of Eq. 16.
         beta_start: β at the start of the ramp; None: β throughout.
-        dpo_ramp_steps: Steps with answers over which λ2 rises from 0, and β from `beta_start`;
-            0: no ramp. Counted in steps that had answers, for it is they that make ŝ worth
-            transferring.
+        dpo_ramp_steps: Steps with answers over which λ2 and η rise from 0, and β from
+            `beta_start`; 0: no ramp. Counted in steps that had answers, for it is they that make ŝ
+            worth transferring.
         shaping: η: adds η · (2σ(s̃) − 1) to the behaviour levels that L_main orders by (see
             `easq_keras.models.objectives.preference`); 0: Eq. 11 as it is. The other way to
             transfer satisfaction into ŷ; it needs no reference.

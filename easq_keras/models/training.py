@@ -29,6 +29,17 @@ class Report:
         if known is not None:
             self.weights[name] = ops.cast(known, "float32")
 
+    def add_router(self, prefix: str, activity: Mapping[str, Tensor], mask: Tensor) -> None:
+        """Adds how busy a router was, if it was shown any candidate.
+
+        Args:
+            prefix: What the names start with.
+            activity: What `MixtureOfExperts.router_activity` returned, or nothing.
+            mask: `(rows, slate)` booleans: the candidates it was shown.
+        """
+        for name, value in activity.items():
+            self.add(f"{prefix}/{name}", value, ops.any(mask))
+
 
 class Objective(NamedTuple):
     """What a batch asks of the model.
@@ -69,6 +80,31 @@ def unpack(data: Any) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
     if "behaviour" not in labels:
         raise ValueError(f"The labels lack 'behaviour'. Received: {sorted(labels)}.")
     return features, labels
+
+
+def check_labels(labels: Mapping[str, Tensor], slates: Sequence[int | None]) -> None:
+    """Checks the shapes of the labels against that of the slates.
+
+    Args:
+        labels: The labels of a batch.
+        slates: `(batch, slate)`, None for a size that is not known.
+
+    Raises:
+        ValueError: A shape is another one; the message names the label.
+    """
+    expected = {"behaviour": tuple(slates), "answer": tuple(slates), "pair_group": (slates[0],)}
+    for name, shape in expected.items():
+        if name not in labels:
+            continue
+        found = tuple(labels[name].shape)
+        fits = len(found) == len(shape) and all(
+            a is None or b is None or a == b for a, b in zip(found, shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"The label {name!r} must have shape {shape}, as the slates have it. "
+                f"Received: shape {found}."
+            )
 
 
 def replica_count() -> int:
