@@ -77,6 +77,8 @@ def command(
     from pipeline.local_runner import Workdir
     from pipeline.logs.checked import ConfigError
     from pipeline.logs.dataset_config import load_dataset_config
+    from pipeline.logs.errors import LogError
+    from pipeline.logs.readers import find_tables
 
     try:
         config = load_dataset_config(dataset)
@@ -87,11 +89,14 @@ def command(
         raise click.UsageError(f"--data-dir is needed for the dataset '{dataset}'")
     place = Workdir(workdir)
     try:
+        if data_dir is not None:
+            # Missing files and columns are found here, before anything slow is imported.
+            find_tables(config, data_dir)
         with place.locked():
             _run(place, config, data_dir, settings)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    except (OSError, RuntimeError) as error:
+    except (LogError, OSError, RuntimeError) as error:
         raise JobError(str(error)) from error
 
 

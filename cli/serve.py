@@ -9,7 +9,7 @@ import click
     "serve",
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
-    epilog="Example: easq serve --port=8500 --model_name=easq --model_base_path=DIR/serving_model/easq",
+    epilog="Example: easq serve --port=8500 --model_base_path=$PWD/easq_run/serving_model/easq",
 )
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def command(flags: tuple[str, ...]) -> None:

@@ -76,9 +76,10 @@ class GateSettings:
     """When a trained model is blessed. Each limit is on the whole eval split.
 
     Attributes:
-        satisfaction_loss: how far pair accuracy may fall below the last blessed model's.
+        satisfaction_loss: how far the primary metric (`questionnaire.primary_metric` of the
+            dataset) may fall below the last blessed model's.
         behaviour_loss: how far behaviour NDCG@10 may fall below the last blessed model's.
-        min_gain_over_random: how far pair accuracy must exceed the random ranking's.
+        min_gain_over_random: how far the primary metric must exceed the random ranking's.
     """
 
     satisfaction_loss: float = 0.02

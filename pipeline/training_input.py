@@ -96,8 +96,8 @@ def training_batches(
 
     Dense rows carry behaviour labels and no answers, answered rows carry answers and no behaviour
     labels. So each slate is trained once for behaviour (with its own batch of the dense stream) and
-    its answers reach the satisfaction losses through the answered stream alone. Rows that are not filled have
-    an all-zero mask.
+    its answers reach the satisfaction losses through the answered stream alone. Rows that are not
+    filled have an all-zero mask.
 
     Args:
         dense: Transformed slates in time order, batched by `batch_size`; the last batch may be

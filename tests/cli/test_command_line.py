@@ -1,0 +1,128 @@
+"""What the command says and how it exits, without running a pipeline."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cli.errors import first_cause
+from cli.main import main
+
+
+def run(*arguments, capsys):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_lists_every_command_without_importing_any(capsys):
+    code, out, _ = run("--help", capsys=capsys)
+    assert code == 0
+    for command in ("simulate", "run", "serve", "predict"):
+        assert f"  {command} " in out
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported():
+    script = (
+        "import sys; from cli.main import main; main(['run', '--help']);"
+        "print(sorted({'tensorflow', 'tfx', 'keras', 'apache_beam'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_an_unknown_command_is_wrong_usage(capsys):
+    code, _, err = run("rn", capsys=capsys)
+    assert code == 2
+    assert "rn" in err
+
+
+def test_simulated_logs_are_written_and_counted(capsys, tmp_path):
+    code, out, _ = run("simulate", "--out", tmp_path, "--requests", 200, capsys=capsys)
+    assert code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "impressions.parquet",
+        "questionnaires.parquet",
+        "users.parquet",
+        "items.parquet",
+    }
+    assert "2,400" in out  # 200 requests of 12 candidates
+
+
+def test_a_misspelt_dataset_key_is_wrong_usage_and_named(capsys, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("name: mine\ntabels: {}\n")
+    code, _, err = run("run", "--dataset", config, "--data-dir", tmp_path, capsys=capsys)
+    assert code == 2
+    assert "tabels" in err
+    assert "tables" in err
+
+
+def test_an_unknown_dataset_is_wrong_usage_with_the_known_ones(capsys):
+    code, _, err = run("run", "--dataset", "kuairnd", capsys=capsys)
+    assert code == 2
+    assert "kuairand" in err
+
+
+def test_logs_of_a_real_service_need_their_folder(capsys):
+    code, _, err = run("run", "--dataset", "kuairand", capsys=capsys)
+    assert code == 2
+    assert "--data-dir" in err
+
+
+def test_an_empty_folder_fails_at_once_and_names_the_table(capsys, tmp_path):
+    code, _, err = run("run", "--data-dir", tmp_path, "--workdir", tmp_path / "run", capsys=capsys)
+    assert code == 1
+    assert "impressions*.parquet" in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ("trainer: {batchsize: 3}", "batch_size"),
+        ("trainer: {batch_size: 0}", "batch_size"),
+        ("gate: {behaviour_loss: 2}", "behaviour_loss"),
+        ("[1, 2]", "mapping"),
+    ],
+)
+def test_a_wrong_setting_is_refused_at_start(settings, named, capsys, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(settings)
+    code, _, err = run("run", "--settings", file, capsys=capsys)
+    assert code == 2
+    assert named in err
+
+
+def test_predict_without_a_server_says_where_it_looked(capsys, tmp_path):
+    slate = tmp_path / "slate.json"
+    slate.write_text(json.dumps({"item_id": ["a"]}))
+    code, _, err = run(
+        "predict", slate, "--address", "127.0.0.1:9", "--deadline", 0.5, capsys=capsys
+    )
+    assert code == 1
+    assert "127.0.0.1:9" in err
+
+
+@pytest.mark.parametrize(("text", "named"), [("{", "not JSON"), ("[1]", "expected an object")])
+def test_predict_refuses_what_is_no_slate(text, named, capsys, tmp_path):
+    slate = tmp_path / "slate.json"
+    slate.write_text(text)
+    code, _, err = run("predict", slate, capsys=capsys)
+    assert code == 1
+    assert named in err
+
+
+def test_the_first_cause_is_found_under_what_beam_wraps_around_it():
+    worker = (
+        "Traceback (most recent call last):\n"
+        '  File "worker.py", line 1, in process\n'
+        "pipeline.logs.errors.LogError: log.csv: column 'time': missing; rename it "
+        "[while running 'Read']\n"
+    )
+    wrapped = RuntimeError("the bundle failed")
+    wrapped.__cause__ = ValueError("inner")
+    assert first_cause(wrapped) == "inner"
+    assert first_cause(RuntimeError(worker)) == "log.csv: column 'time': missing; rename it"
+    assert first_cause(KeyError()) == "KeyError"
