@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 from keras.src import testing
 
-from easq_keras.layers import FeatureEmbedding, FeatureSpec
+from easq_keras.layers import FeatureEmbedding, FeatureSpec, SlateEncoder
 
 SPECS = (
     FeatureSpec("age", "numeric", level="user"),
@@ -217,3 +217,18 @@ def test_no_slates_and_slates_of_no_width_pass(shape: tuple[int, int]) -> None:
         "mask": np.zeros(shape),
     }
     assert FeatureEmbedding(SPECS)(empty).shape == (*shape, 7)
+
+
+def test_in_a_functional_model_the_mask_reaches_the_backbone(tmp_path) -> None:
+    inputs = {
+        "item_id": keras.Input((3,), dtype="int32", name="item_id"),
+        "mask": keras.Input((3,), dtype="int32", name="mask"),
+    }
+    embedding = FeatureEmbedding([SPECS[2]])
+    h = SlateEncoder(4, num_heads=2)(embedding(inputs))
+    keras.Model(inputs, h).save(tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    mask = np.array([[1, 1, 0]])
+    first, second = (model({"item_id": np.array([[1, 2, i]]), "mask": mask}) for i in (3, 4))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first[0, 2], np.zeros(4))
