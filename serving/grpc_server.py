@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    predict_pb2,
+    regression_pb2,
 )
 
 from serving.core import ServerCore
@@ -23,6 +29,11 @@ log = logging.getLogger(__name__)
 
 # TensorFlow Serving's limit: the largest message gRPC can carry.
 _MAX_MESSAGE_BYTES = 2**31 - 1
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+
+_Method = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class GrpcServer:
@@ -42,10 +53,7 @@ class GrpcServer:
             ThreadPoolExecutor(options.grpc_threads, "grpc"),
             options=_channel_options(options.grpc_channel_arguments),
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            _PredictionService(core), self._server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(core), self._server)
+        self._server.add_generic_rpc_handlers((_prediction_service(core), _model_service(core)))
         if options.enable_grpc_healthcheck_service:
             self._server.add_generic_rpc_handlers((health_handler(self._health),))
         credentials = _credentials(options.ssl_config_file)
@@ -80,8 +88,8 @@ class GrpcServer:
         services = (
             "",
             SERVICE,
-            "tensorflow.serving.PredictionService",
-            "tensorflow.serving.ModelService",
+            PREDICTION_SERVICE,
+            MODEL_SERVICE,
         )
         if service not in services:
             return SERVICE_UNKNOWN
@@ -128,38 +136,81 @@ def _answer(context: grpc.ServicerContext, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except ServingError as error:
-        context.abort(error.code, error.message)
+        code, message = error.code, error.message
     except Exception as error:
         log.exception("A request failed unexpectedly")
-        context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+        code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+    # Outside of the handlers, so that the error's frames, with the request in them, are free.
+    return context.abort(code, message)
 
 
-class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, core: ServerCore) -> None:
-        self._core = core
+def _handlers(service: str, methods: Mapping[str, tuple[Any, _Method]]) -> grpc.GenericRpcHandler:
+    """A service, from request classes and methods that take (request, context).
 
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _answer(context, lambda: self._core.predict(request, "GRPC"))
+    Not the generated registration: for every request that cannot be parsed, gRPC itself logs
+    a traceback and keeps 16 KB for ever, with which one client could fill the disk and the memory.
+    """
 
-    def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _answer(context, lambda: self._core.classify(request, "GRPC"))
+    def handler(kind: Any, method: _Method) -> grpc.RpcMethodHandler[Any, Any]:
+        def parse(data: bytes) -> Any:
+            try:
+                return kind.FromString(data)
+            except DecodeError as error:
+                return error
 
-    def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _answer(context, lambda: self._core.regress(request, "GRPC"))
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            if isinstance(request, DecodeError):
+                context.abort(grpc.StatusCode.INTERNAL, f"Not a {kind.DESCRIPTOR.full_name}")
+            return _answer(context, lambda: method(request, context))
 
-    def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _answer(context, lambda: self._core.multi_inference(request, "GRPC"))
+        return grpc.unary_unary_rpc_method_handler(
+            answer, parse, lambda response: response.SerializeToString()
+        )
 
-    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _answer(context, lambda: self._core.model_metadata(request))
+    return grpc.method_handlers_generic_handler(
+        service, {name: handler(kind, method) for name, (kind, method) in methods.items()}
+    )
 
 
-class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, core: ServerCore) -> None:
-        self._core = core
+def _prediction_service(core: ServerCore) -> grpc.GenericRpcHandler:
+    return _handlers(
+        PREDICTION_SERVICE,
+        {
+            "Predict": (
+                predict_pb2.PredictRequest,
+                lambda request, context: core.predict(request, "GRPC"),
+            ),
+            "Classify": (
+                classification_pb2.ClassificationRequest,
+                lambda request, context: core.classify(request, "GRPC"),
+            ),
+            "Regress": (
+                regression_pb2.RegressionRequest,
+                lambda request, context: core.regress(request, "GRPC"),
+            ),
+            "MultiInference": (
+                inference_pb2.MultiInferenceRequest,
+                lambda request, context: core.multi_inference(request, "GRPC"),
+            ),
+            "GetModelMetadata": (
+                get_model_metadata_pb2.GetModelMetadataRequest,
+                lambda request, context: core.model_metadata(request),
+            ),
+        },
+    )
 
-    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _answer(context, lambda: self._core.model_status(request))
 
-    def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return _answer(context, lambda: self._core.reload_config(request, context.is_active))
+def _model_service(core: ServerCore) -> grpc.GenericRpcHandler:
+    return _handlers(
+        MODEL_SERVICE,
+        {
+            "GetModelStatus": (
+                get_model_status_pb2.GetModelStatusRequest,
+                lambda request, context: core.model_status(request),
+            ),
+            "HandleReloadConfigRequest": (
+                model_management_pb2.ReloadConfigRequest,
+                lambda request, context: core.reload_config(request, context.is_active),
+            ),
+        },
+    )

@@ -75,8 +75,12 @@ def main(arguments: Sequence[str]) -> int:
         logging.getLogger(__name__).info("Stopping: finishing the requests under way")
     server.manager.give_up_waiting()
     starting.join()
-    server.stop()
+    finished = server.stop()
     if failures:
         print(f"Failed to start server. Error: {failures[0]}", file=sys.stderr)
         return 1
+    if not finished:
+        print("Requests were still running when their grace ended", file=sys.stderr, flush=True)
+        # Their threads never end; leaving in the ordinary way would wait for them.
+        os._exit(1)
     return 0

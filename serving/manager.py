@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,7 +86,8 @@ class ModelManager:
         # A load that waits for its next try holds no slot: other models go on loading.
         self._load_slots = threading.Semaphore(max(options.num_load_threads, 1))
         self._loads: list[threading.Thread] = []
-        self._unloads = ThreadPoolExecutor(max(options.num_unload_threads, 1), "unload")
+        self._unload_slots = threading.Semaphore(max(options.num_unload_threads, 1))
+        self._unloads: list[threading.Thread] = []
         self._poller = threading.Thread(target=self._poll_forever, name="poll", daemon=True)
 
     # Life -------------------------------------------------------------------------------------
@@ -114,18 +115,25 @@ class ModelManager:
         with self._changed:
             self._changed.notify_all()
 
-    def stop(self) -> None:
-        """Unload everything; requests under way are finished first."""
+    def stop(self, grace_seconds: float) -> bool:
+        """Unload everything; requests under way are finished first.
+
+        Returns:
+            Whether they did finish in so many seconds.
+        """
         self.give_up_waiting()
+        ends = time.monotonic() + grace_seconds
         for load in self._loads:
-            load.join()
+            load.join(max(ends - time.monotonic(), 0))
         with self._changed:
             for states in self._states.values():
                 for state in states.values():
                     state.wanted = False
                     if state.state == AVAILABLE:
                         self._unload(state)
-        self._unloads.shutdown(wait=True)
+        for unload in self._unloads:
+            unload.join(max(ends - time.monotonic(), 0))
+        return not any(thread.is_alive() for thread in self._loads + self._unloads)
 
     @property
     def stopping(self) -> bool:
@@ -323,9 +331,7 @@ class ModelManager:
             state = VersionState(name, version, path)
             states[version] = state
             self._loads = [load for load in self._loads if load.is_alive()]
-            load = threading.Thread(target=self._load, args=(state,), name=f"load {state}")
-            self._loads.append(load)
-            load.start()
+            self._loads.append(_start_thread(self._load, state))
 
     def _unload_unwanted(self) -> None:
         """Unload what is no longer wanted, but never the last available version of a model that
@@ -379,13 +385,15 @@ class ModelManager:
     def _unload(self, state: VersionState) -> None:
         self._move(state, UNLOADING)
         self._publish()
-        self._unloads.submit(self._drain, state)
+        self._unloads = [unload for unload in self._unloads if unload.is_alive()]
+        self._unloads.append(_start_thread(self._drain, state))
 
     def _drain(self, state: VersionState) -> None:
         servable = state.servable
         assert servable is not None
         log.info("Quiescing servable version %s", state)
-        servable.drain_and_close()
+        with self._unload_slots:
+            servable.drain_and_close()
         state.servable = None
         del servable
         # A graph is full of reference cycles; without this its memory stays until much later.
@@ -407,6 +415,13 @@ class ModelManager:
         }
         latest = {name: servable for (name, _), servable in sorted(specific.items(), key=_by_id)}
         self._published = _Published(latest, specific)
+
+
+def _start_thread(target: Callable[[VersionState], None], state: VersionState) -> threading.Thread:
+    # Daemons: a load or a request that never ends must not keep the process from ending.
+    thread = threading.Thread(target=target, args=(state,), name=str(state), daemon=True)
+    thread.start()
+    return thread
 
 
 def _by_id(item: tuple[tuple[str, int], Servable]) -> tuple[str, int]:

@@ -92,13 +92,17 @@ class ModelServer:
         assert self._grpc is not None
         return self._grpc.port
 
-    def stop(self) -> None:
-        """Finish the requests under way, close the ports, unload the models."""
+    def stop(self) -> bool:
+        """Finish the requests under way, close the ports, unload the models.
+
+        Returns:
+            Whether all requests did finish within their grace.
+        """
         if self._grpc is not None:
             self._grpc.stop(GRACE_SECONDS)
         if self._http is not None:
             self._http.stop(GRACE_SECONDS)
-        self.manager.stop()
+        return self.manager.stop(GRACE_SECONDS)
 
     def _poll_config(self) -> None:
         while not self.manager.wait_stopping(self.options.model_config_file_poll_wait_seconds):
