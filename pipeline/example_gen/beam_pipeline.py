@@ -18,6 +18,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam import pvalue
 
 from pipeline.example_gen.columnar import Ints, one_chunk, take, text_ranks
@@ -178,6 +179,9 @@ class _ReadLog(beam.DoFn):
             yield from self._send(part.table, waiting)
         yield pvalue.TaggedOutput(COUNTS, counts)
 
+    def finish_bundle(self) -> None:
+        self._progress.update(self._rows_read, finished=True)
+
     def _send(self, table: str, batches: list[pa.RecordBatch]) -> Iterator[Any]:
         rows = pa.Table.from_batches(batches)
         # Where an id is a feature too, it is not needed twice.
@@ -217,10 +221,8 @@ def _read_features(parts: tuple[LogPart, ...], name: str, config: DatasetConfig)
     yield pvalue.TaggedOutput(COUNTS, counts)
     if reasons:
         index = {part.name: part.index for part in parts}
-        files = one_chunk(table.rejected, "file")
-        for file in files.unique().to_pylist():
-            of_file = table.rejected.filter(pa.compute.equal(files, file))
-            yield pvalue.TaggedOutput(LETTERS, ((name, index[file]), to_bytes(of_file)))
+        for (_, file), letters in _by_file(table.rejected):
+            yield pvalue.TaggedOutput(LETTERS, ((name, index[file]), to_bytes(letters)))
     yield to_bytes(table.rows)
 
 
@@ -284,9 +286,9 @@ def _table_of(parts: list[bytes], otherwise: pa.Table | None) -> pa.Table | None
 def _by_file(letters: pa.Table) -> Iterator[tuple[tuple[str, str], pa.Table]]:
     pairs = letters.select(["table", "file"]).group_by(["table", "file"]).aggregate([])
     for row in pairs.to_pylist():
-        same = pa.compute.and_(
-            pa.compute.equal(letters["table"], row["table"]),
-            pa.compute.equal(letters["file"], row["file"]),
+        same = pc.and_(
+            pc.equal(letters["table"], row["table"]),
+            pc.equal(letters["file"], row["file"]),
         )
         yield (row["table"], row["file"]), letters.filter(same)
 
@@ -351,6 +353,7 @@ class _Write:
         popularity: bytes,
     ) -> Iterator[list[bytes]]:
         """The examples of these rows, in this order, some at a time."""
+        slates = slates.combine_chunks()  # or every `take` would do it again
         item_table = from_bytes([items]) if items else None
         liked = from_bytes([popularity])
         for start in range(0, len(rows), _SLATES_PER_CHUNK):

@@ -75,8 +75,13 @@ def _payload(name: str, values: pa.Array) -> tuple[bytes, NDArray[np.int64], pa.
         floats = np.ascontiguousarray(values.to_numpy(zero_copy_only=False), dtype="<f4")
         return _FLOAT_LIST, np.arange(len(floats) + 1) * 4, pa.py_buffer(floats)
     if pa.types.is_integer(kind):
-        sizes, encoded = _varints(values.to_numpy().astype(np.int64, copy=False))
-        return _INT64_LIST, _ends(sizes), pa.py_buffer(encoded)
+        numbers = values.to_numpy().astype(np.int64, copy=False).view(np.uint64)
+        if not (numbers > 127).any():
+            return _INT64_LIST, np.arange(len(numbers) + 1), pa.py_buffer(numbers.astype(np.uint8))
+        # Most are one of a few, and a negative number takes ten bytes.
+        distinct = pa.array(numbers).dictionary_encode()
+        encoded = _varints(distinct.dictionary.to_numpy()).take(distinct.indices)
+        return _INT64_LIST, _offsets(encoded), encoded.buffers()[2]
     if _is_text(kind):
         strings = values.cast(pa.large_binary())
         fields = pc.binary_join_element_wise(
@@ -95,24 +100,19 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _varints(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Base-128 varints: each value's size and all their bytes."""
-    left = values.view(np.uint64)
-    sizes = np.ones(len(left), np.int64)
-    longer = np.flatnonzero(left > 127)
-    if not len(longer):
-        return sizes, left.astype(np.uint8)
-    for groups in range(1, 10):
-        sizes[longer] += (left[longer] >> np.uint64(7 * groups)) > 0
-    starts = _ends(sizes)[:-1]
-    encoded = np.empty(int(sizes.sum()), np.uint8)
-    encoded[starts] = left.astype(np.uint8)
-    rest = longer
+def _varints(numbers: NDArray[np.uint64]) -> pa.LargeBinaryArray:
+    """Base-128 varints."""
+    sizes = np.ones(len(numbers), np.int64)
     for group in range(1, 10):
-        encoded[starts[rest] + group - 1] |= np.uint8(128)
-        encoded[starts[rest] + group] = (left[rest] >> np.uint64(7 * group)) & np.uint64(127)
-        rest = rest[sizes[rest] > group + 1]
-    return sizes, encoded
+        sizes += (numbers >> np.uint64(7 * group)) > 0
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    encoded = np.empty(offsets[-1], np.uint8)
+    for group in range(10):
+        some = np.flatnonzero(sizes > group)
+        bits = (numbers[some] >> np.uint64(7 * group)) & np.uint64(127)
+        more = np.where(sizes[some] > group + 1, np.uint64(128), np.uint64(0))
+        encoded[offsets[some] + group] = bits | more
+    return _large_binary(offsets, pa.py_buffer(encoded))
 
 
 def _varint(value: int) -> bytes:
@@ -129,9 +129,9 @@ def _delimited(size: int) -> bytes:
 
 def _heads(sizes: NDArray[np.int64], head: Callable[[int], bytes]) -> pa.LargeBinaryArray:
     """`head(size)` of each size, computed once for each different one."""
-    different, which = np.unique(sizes, return_inverse=True)
-    made = pa.array([head(int(size)) for size in different], pa.large_binary())
-    return made.take(pa.array(which))
+    distinct = pa.array(sizes).dictionary_encode()
+    made = pa.array([head(size) for size in distinct.dictionary.to_pylist()], pa.large_binary())
+    return made.take(distinct.indices)
 
 
 def _lengths(strings: pa.LargeBinaryArray) -> NDArray[np.int64]:
@@ -141,10 +141,6 @@ def _lengths(strings: pa.LargeBinaryArray) -> NDArray[np.int64]:
 def _offsets(strings: pa.LargeBinaryArray) -> NDArray[np.int64]:
     raw = np.frombuffer(strings.buffers()[1], np.int64)
     return raw[strings.offset : strings.offset + len(strings) + 1]
-
-
-def _ends(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
 
 def _large_binary(offsets: NDArray[np.int64], payload: pa.Buffer) -> pa.LargeBinaryArray:

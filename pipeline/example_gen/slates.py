@@ -58,14 +58,20 @@ from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.logs.dead_letters import dead_letters
 from pipeline.logs.feature_config import FeatureConfig
 
-# Why a row of the impressions table is not a candidate; a row's code counts through these.
+# Why a row of the impressions table is not a candidate.
+DUPLICATE_ROW = "duplicate_row"
+REPEATED_ITEM = "repeated_item"
+SLATE_NOT_EXPOSED = "slate_not_exposed"
+SLATE_TOO_SMALL = "slate_too_small"
+OVER_MAX_CANDIDATES = "over_max_candidates"
+# A row's or slate's code is a place in this list; 0 is a row that is used.
 _REASONS = (
     "",
-    DUPLICATE_ROW := "duplicate_row",
-    REPEATED_ITEM := "repeated_item",
-    SLATE_NOT_EXPOSED := "slate_not_exposed",
-    SLATE_TOO_SMALL := "slate_too_small",
-    OVER_MAX_CANDIDATES := "over_max_candidates",
+    DUPLICATE_ROW,
+    REPEATED_ITEM,
+    SLATE_NOT_EXPOSED,
+    SLATE_TOO_SMALL,
+    OVER_MAX_CANDIDATES,
 )
 _IDS = ("user_id", "item_id")
 

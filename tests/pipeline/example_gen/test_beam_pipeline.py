@@ -1,5 +1,6 @@
 """From Parquet files to the files of the Examples artifact, on Beam's in-process runner."""
 
+import gzip
 import json
 
 import apache_beam as beam
@@ -11,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.example_gen.beam_pipeline import make_examples
 from pipeline.example_gen.example_files import OutputFolder
 from pipeline.example_gen.generate import generate_examples
+from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.logs.errors import LogError
 from pipeline.logs.readers import find_tables
 from tests.pipeline.example_gen.small_logs import (
@@ -243,3 +245,50 @@ def test_nothing_left_to_evaluate_on_is_an_error_with_the_reasons(tmp_path):
     with pytest.raises(LogError, match=r"no slate for the eval split.*slate_too_small 1") as error:
         generate_examples(config(), str(tmp_path / "logs"), str(tmp_path / "made"), runner())
     assert "dead_letters" in str(error.value)
+
+
+def test_a_zipped_csv_without_request_ids_whose_answers_are_behaviours(tmp_path):
+    day = 86_400_000
+    lines = ["user,item,time_ms,played_ms,duration_ms,click,good,bad"]
+    for number, items in enumerate(["ab", "cb", "a", "bc"]):
+        for item in items:
+            good = int(item == "b")
+            time = START - START % day + number * day
+            lines.append(f"{number % 2},{item},{time},8000,9000,1,{good},0")
+    lines.append("1,a,yesterday,1,1,1,0,0")
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode() + b"\n"))
+    dataset = DatasetConfig.from_dict(
+        {
+            "name": "zipped",
+            "tables": {"impressions": {"path": "log*.csv.gz"}},
+            "columns": {
+                "user_id": "user",
+                "item_id": "item",
+                "time": {"column": "time_ms"},
+                "played": {"column": "played_ms"},
+                "duration": {"column": "duration_ms"},
+            },
+            "questionnaire": {"from_behaviours": {"satisfied": "good", "dissatisfied": "bad"}},
+            "behaviours": {"columns": ["click"], "positive": ["click"]},
+            "slate": {"rebuild": {"by": "user_day"}},
+            "features": [
+                {"name": "user_id", "table": "impressions", "column": "user", "level": "user",
+                 "kind": "id"},
+                {"name": "item_id", "table": "impressions", "column": "item",
+                 "level": "candidate", "kind": "id"},
+            ],
+            "split": {"eval_fraction": 0.3},
+        }
+    )  # fmt: skip
+    report = generate_examples(dataset, str(tmp_path), str(tmp_path / "made"), runner())
+    assert report["impressions"] == {
+        "read": 8,
+        "used": 6,
+        "rejected": {"bad_time": 1, "slate_too_small": 1},
+    }
+    train = list(examples_in(tmp_path / "made", "train"))
+    assert [row["item_id"] for row in train] == [[b"a", b"b"], [b"c", b"b"]]
+    assert [row["answer"] for row in train] == [[NONE, SATISFIED], [NONE, SATISFIED]]
+    (after,) = examples_in(tmp_path / "made", "eval")
+    assert after["user_id"] == [b"1"]
+    assert after["answer"] == [SATISFIED, NONE]
