@@ -1,5 +1,5 @@
 """EASQ as a Keras library: layers, losses, metrics and models for ranking by satisfaction."""
 
-from easq_keras import layers, losses, metrics, models
+from easq_keras import checkpoint, export, layers, losses, metrics, models, optimizers
 
-__all__ = ["layers", "losses", "metrics", "models"]
+__all__ = ["checkpoint", "export", "layers", "losses", "metrics", "models", "optimizers"]

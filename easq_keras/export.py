@@ -118,8 +118,8 @@ def scoring_model(model: EMER) -> ScoringModel:
     if not isinstance(model, EMER):
         raise ValueError(f"`model` must be an EMER or EASQ. Received: {type(model).__name__}.")
     lora = getattr(model, "lora", None)
-    into_kernel = lora is not None and _is_linear(model.backbone) and _has_delta_weight(lora)
-    delta, delta_weights = (None, None) if lora is None or into_kernel else _folded(lora)
+    merged = _merged_kernel(model.backbone, lora)
+    delta, delta_weights = (None, []) if lora is None or merged is not None else _folded(lora)
     scorer = ScoringModel(
         _unbuilt_copy(model.embedding),
         _unbuilt_copy(model.backbone),
@@ -130,25 +130,26 @@ def scoring_model(model: EMER) -> ScoringModel:
     )
     for name in ("embedding", "backbone", "tower"):
         getattr(scorer, name).set_weights(getattr(model, name).get_weights())
-    if into_kernel:
-        kernel = scorer.backbone.kernel
-        kernel.assign(kernel + ops.cast(lora.get_delta_weight(), kernel.dtype))
-    elif delta is not None:
+    if merged is not None:
+        scorer.backbone.kernel.assign(merged)
+    if delta is not None:
         delta.set_weights(delta_weights)
     return scorer
 
 
-def _is_linear(backbone: keras.layers.Layer) -> bool:
-    return type(backbone) is keras.layers.Dense and backbone.activation is keras.activations.linear
-
-
-def _has_delta_weight(lora: keras.layers.Layer) -> bool:
-    return isinstance(lora, LoRALayer)
+def _merged_kernel(backbone: keras.layers.Layer, lora: keras.layers.Layer | None) -> Tensor | None:
+    """Returns W₀ + ΔW where the backbone is a plain projection, else None."""
+    projection = (
+        type(backbone) is keras.layers.Dense and backbone.activation is keras.activations.linear
+    )
+    if not projection or not isinstance(lora, LoRALayer):
+        return None
+    return backbone.kernel + ops.cast(lora.get_delta_weight(), backbone.kernel.dtype)
 
 
 def _folded(lora: keras.layers.Layer) -> tuple[keras.layers.Layer, list[Any]]:
     """Returns an unbuilt layer that computes the delta, and its weights."""
-    if not _has_delta_weight(lora):
+    if not isinstance(lora, LoRALayer):
         return _unbuilt_copy(lora), lora.get_weights()
     (width, rank), units = lora.lora_kernel_a.shape, lora.units
     if rank * (width + units) >= width * units:

@@ -323,7 +323,7 @@ class EASQ(EMER):
             preference = self.satisfaction_preference(standardised, slates.shown)
         wanted = slates.preference
         if settings.shaping > 0:
-            shaping = settings.shaping * self._ramp()
+            shaping = settings.shaping * self.ramp()
             wanted = objectives.shaped_preference(wanted, preference, shaping)
         terms = {"main": objectives.pair_loss(wanted, score) * slates.per_pair}
         strengths: dict[str, Any] = {"main": 1.0}
@@ -350,9 +350,9 @@ class EASQ(EMER):
                 answers,
                 preference=preference,
                 standardised=standardised,
-                beta=self._beta(),
+                beta=self.current_beta(),
             )
-            strengths["dpo"] = settings.lambda_dpo * self._ramp()
+            strengths["dpo"] = settings.lambda_dpo * self.ramp()
             report.add("dpo/weight", strengths["dpo"])
             for name, value in {"loss/dpo": terms["dpo"], **rewards}.items():
                 report.add(name, value, found)
@@ -392,17 +392,17 @@ class EASQ(EMER):
         """
         return objectives.probability_difference(standardised, shown)
 
-    def _ramp(self) -> Tensor:
+    def ramp(self) -> Tensor:
         """Returns how far the ramp has come, from 0 to 1."""
         steps = self.settings.dpo_ramp_steps
         if steps == 0:
             return ops.ones(())
         return ops.minimum(ops.cast(self.answered_steps, "float32") / steps, 1.0)
 
-    def _beta(self) -> Tensor:
+    def current_beta(self) -> Tensor:
         """Returns β of this step."""
         end, start = self.settings.beta, self.settings.beta_start
-        return end if start is None else start + (end - start) * self._ramp()
+        return end if start is None else start + (end - start) * self.ramp()
 
     def _report_scores(self, report: Report, outputs: Mapping[str, Any], shown: Tensor) -> None:
         report.add("score/std", objectives.spread(outputs["score"], shown))
@@ -493,7 +493,7 @@ class EASQ(EMER):
     def get_compile_config(self) -> dict[str, Any] | None:
         """Returns `compile`'s arguments but the reference model, serialised, or None before it."""
         config = super().get_compile_config()
-        if config is None:
+        if not config:
             return None
         optimizer = keras.saving.serialize_keras_object(self.satisfaction_optimizer)
         return {

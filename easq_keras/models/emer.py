@@ -36,7 +36,7 @@ def encode(backbone: keras.layers.Layer, x: Tensor, mask: Tensor) -> Tensor:
 
 def score_of(tower: keras.layers.Layer, h: Tensor, mask: Tensor) -> Tensor:
     """Returns the tower's score of each candidate, `(batch, slate)`, 0 for padding."""
-    score = accumulated(tower(h)[..., 0])
+    score = ops.cast(tower(h)[..., 0], "float32")
     return ops.where(mask, score, ops.zeros_like(score))
 
 
@@ -270,7 +270,7 @@ class EMER(keras.Model):
         """Returns `compile`'s arguments, serialised, or None before it was called."""
         config = super().get_compile_config()
         known = ("optimizer", "run_eagerly", "steps_per_execution", "jit_compile")
-        return None if config is None else {name: config[name] for name in known}
+        return {name: config[name] for name in known} if config else None
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Calls `compile` with what `get_compile_config` returned."""
