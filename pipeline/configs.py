@@ -44,7 +44,7 @@ class TrainerSettings:
 
     preset: Preset = "recommended"
     model: str = "{}"
-    batch_size: int = 64
+    batch_size: int = 32
     answered_per_batch: int = 32
     replay: bool | None = None
     seed: int = 0

@@ -26,6 +26,7 @@ if __name__ == "__main__":
 
 from pipeline.configs import MODEL_NAME, RunSettings
 from pipeline.logs.dataset_config import DatasetConfig, load_dataset_config
+from pipeline.logs.readers import find_tables
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
@@ -172,6 +173,7 @@ def main() -> None:
     settings_file = os.environ.get("EASQ_SETTINGS")
     settings = RunSettings.from_yaml(settings_file) if settings_file else RunSettings()
     dataset = load_dataset_config(os.environ.get("EASQ_DATASET", "simulated"))
+    find_tables(dataset, data_dir)
     workdir = Workdir(Path(os.environ.get("EASQ_WORKDIR", "easq_run")))
     LocalDagRunner().run(local_pipeline(workdir, dataset, Path(data_dir), settings))
 
