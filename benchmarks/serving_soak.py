@@ -82,13 +82,10 @@ def push(source: str, base_path: str, version: int, kind: str) -> None:
     if kind == "slow":
         import tensorflow as tf
 
-        from benchmarks.serving_model import slate
-        from serving import tensors
+        from benchmarks.serving_model import fill
 
         log = prediction_log_pb2.PredictionLog()
-        for name, value in slate().items():
-            array = tensors.np.array([value], object if "id" in name else "float32")
-            tensors.fill_proto(log.predict_log.request.inputs[name], array, as_content=True)
+        fill(log.predict_log.request)
         os.makedirs(f"{staged}/assets.extra", exist_ok=True)
         with tf.io.TFRecordWriter(f"{staged}/assets.extra/tf_serving_warmup_requests") as writer:
             for _ in range(SLOW_WARM_UPS):

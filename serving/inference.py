@@ -76,10 +76,7 @@ def predict(servable: Servable, request: Any, call: Call) -> Any:
         ServingError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for wrong
             inputs or output filter, and whatever the graph itself says.
     """
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    signature = servable.signatures.get(name)
-    if signature is None:
-        raise failed_precondition(f'Serving signature key "{name}" not found.')
+    name, signature = _predict_signature(servable, request.model_spec)
     if call.options.enable_signature_method_name_check and signature.method_name not in (
         PREDICT,
         CLASSIFY,
@@ -99,6 +96,26 @@ def predict(servable: Servable, request: Any, call: Call) -> Any:
     for alias, output in zip(aliases, outputs, strict=True):
         tensors.fill_proto(response.outputs[alias], output, as_content=as_content)
     return response
+
+
+def prepare_run(servable: Servable, request: Any) -> tuple[dict[str, Array], list[str]]:
+    """What a `PredictRequest` feeds and fetches, by graph tensor name.
+
+    Raises:
+        ServingError: as `predict`.
+    """
+    _, signature = _predict_signature(servable, request.model_spec)
+    feeds = _feeds(signature, request.inputs)
+    aliases = _wanted_outputs(signature, request.output_filter)
+    return feeds, [signature.outputs[alias] for alias in aliases]
+
+
+def _predict_signature(servable: Servable, spec: Any) -> tuple[str, Signature]:
+    name = spec.signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise failed_precondition(f'Serving signature key "{name}" not found.')
+    return name, signature
 
 
 def _feeds(signature: Signature, inputs: Any) -> dict[str, Array]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -17,10 +19,12 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving import inference
 from serving.batching import BatchingEngine, read_batching_settings
 from serving.errors import ServingError, invalid, raise_as_serving_error
+from serving.lite_engine import choose_engine
 from serving.model_folder import check_model_folder
 from serving.options import ServerOptions
 from serving.servable import Engine, Servable
 from serving.session_engine import SessionEngine
+from serving.tensors import Array
 from serving.text_protos import parse_text_file
 
 log = logging.getLogger(__name__)
@@ -59,10 +63,14 @@ class Loader:
         check_model_folder(path)
         session = SessionEngine(path, self._tags, self._config)
         engine: Engine = session
-        if self._batching:
-            engine = BatchingEngine(session, self._batching, self._batch_slots)
-        servable = Servable(name, version, engine)
         try:
+            if self._options.prefer_tflite_model:
+                engine = choose_engine(
+                    path, session, _predict_runs(session, path), self._options.interpreters
+                )
+            if self._batching:
+                engine = BatchingEngine(engine, self._batching, self._batch_slots)
+            servable = Servable(name, version, engine)
             session.prepare()
             if self._options.enable_model_warmup:
                 self._warm_up(servable, path)
@@ -128,6 +136,17 @@ def replay(servable: Servable, record: Any, call: inference.Call) -> None:
             grpc.StatusCode.UNIMPLEMENTED,
             f"Unsupported log_type for warmup: {text_format.MessageToString(record)[:80]}",
         )
+
+
+def _predict_runs(engine: Engine, path: str) -> Iterator[tuple[dict[str, Array], list[str]]]:
+    """Feeds and fetches of a version's recorded Predict requests."""
+    file = os.path.join(path, WARMUP_FILE)
+    if not os.path.exists(file):
+        return
+    servable = Servable("", 0, engine)
+    for record in itertools.islice(_records(file), MAX_WARMUP_RECORDS):
+        if record.WhichOneof("log_type") == "predict_log":
+            yield inference.prepare_run(servable, record.predict_log.request)
 
 
 def _records(file: str) -> Any:

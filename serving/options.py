@@ -50,6 +50,9 @@ class ServerOptions:
     enable_signature_method_name_check: bool = False
     enable_grpc_healthcheck_service: bool = False
     enable_serialization_as_tensor_content: bool = False
+    prefer_tflite_model: bool = False
+    num_tflite_pools: int = 0
+    num_tflite_interpreters_per_pool: int = 0
     flush_filesystem_caches: bool = True
     remove_unused_fields_from_bundle_metagraph: bool = True
 
@@ -57,3 +60,9 @@ class ServerOptions:
     def grpc_threads(self) -> int:
         """Number of gRPC threads: as told, or 4 a CPU, or enough to fill batches."""
         return self.grpc_max_threads or (64 if self.enable_batching else _four_per_cpu())
+
+    @property
+    def interpreters(self) -> int:
+        """LiteRT interpreters of a model: those of all pools, by default one pool a CPU."""
+        pools = self.num_tflite_pools or len(os.sched_getaffinity(0))
+        return pools * (self.num_tflite_interpreters_per_pool or 1)
