@@ -304,11 +304,13 @@ class _Write:
     ) -> Iterator[Counts]:
         """One file of the train or eval split, in the order of time."""
         number, tables = file
+        progress = ProgressReporter("writing examples", "slates")
         slates = from_bytes(tables)
         order = np.lexsort((*_ids(slates), one_chunk(slates, "time").to_numpy()))
         split, number_in_split = plan.place_of_file(number)
         encoded = self._encoded(slates, order, None, None, items, popularity)
         self._output.write_records(split, number_in_split, encoded)
+        progress.update(slates.num_rows, finished=True)
         if items:
             unknown = unknown_candidates(slates, from_bytes([items]))
             yield Counter({("unknown", "items"): unknown})
