@@ -24,6 +24,7 @@ from pipeline.configs import TrainerSettings
 from pipeline.exporting import export_ranker, raw_feature_spec
 from pipeline.logs.checked import ConfigError
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.pair_coverage import PairCoverage
 from pipeline.progress import ProgressReporter
 from pipeline.training_input import AnsweredSlates, slate_dataset, training_batches
 
@@ -137,8 +138,10 @@ def run_fn(fn_args: Any) -> None:
         jit_compile=settings.jit_compile,
     )
     record = TrainingRecord(settings.batch_size, _train_slates(dense_files))
+    coverage = PairCoverage()
+    batches = coverage.observe(batches).prefetch(tf.data.AUTOTUNE)
     model.fit(batches, epochs=1, verbose=0, callbacks=[record])
-    _write_record(fn_args.model_run_dir, model, record, time.monotonic() - started)
+    _write_record(fn_args.model_run_dir, model, record, coverage, time.monotonic() - started)
     export_ranker(scoring_model(model), transform_output, config, fn_args.serving_model_dir)
 
 
@@ -166,12 +169,15 @@ def _train_slates(files: list[str]) -> int | None:
         return int(json.load(file)["slates"]["train"])
 
 
-def _write_record(directory: str, model: EASQ, record: TrainingRecord, seconds: float) -> None:
+def _write_record(
+    directory: str, model: EASQ, record: TrainingRecord, coverage: PairCoverage, seconds: float
+) -> None:
     document = {
         "settings": model.settings.to_dict(),
         "parameters": int(model.count_params()),
         "steps": record.steps,
         "seconds": round(seconds, 2),
+        "pair_coverage": coverage.to_dict(),
         "history": record.history,
     }
     tf.io.gfile.makedirs(directory)

@@ -118,9 +118,7 @@ def training_batches(
         lambda slates: _pad_rows(slates, batch_size), num_parallel_calls=tf.data.AUTOTUNE
     )
     if answered is None or answered_per_batch == 0:
-        return dense.map(_dense_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(
-            tf.data.AUTOTUNE
-        )
+        return dense.map(_dense_batch, num_parallel_calls=tf.data.AUTOTUNE)
 
     group_end = tf.constant(answered.group_end)
     group_start = tf.concat([tf.zeros([1], tf.int64), group_end[:-1]], axis=0)
@@ -181,7 +179,7 @@ def training_batches(
         labels["pair_group"] = tf.concat([labels["pair_group"], groups], axis=0)
         return features, labels
 
-    return picked.map(mix, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return picked.map(mix, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _pad_rows(slates: Tensors, rows: int) -> Tensors:

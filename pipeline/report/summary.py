@@ -96,4 +96,7 @@ def _counts(report: dict[str, Any]) -> list[tuple[str, str]]:
             values.append(f"rejected {count(sum(rejected.values()))} ({reasons})")
         lines.append((name, ", ".join(values)))
     lines.append(("pair groups", count(counts["pair_groups"])))
+    coverage = report["training"]["pair_coverage"]
+    share, pairs = coverage["share_of_batches"], coverage["pairs_per_batch"]
+    lines.append(("coverage", f"{share:.0%} of batches with a pair, {pairs:.1f} pairs a batch"))
     return lines

@@ -58,7 +58,9 @@ def test_every_slate_of_the_train_split_was_trained_on(finished_run):
     training, counts = finished_run.report["training"], finished_run.report["counts"]
     batch = finished_run.report["run"]["settings"]["trainer"]["batch_size"]
     assert training["steps"] == -(-counts["slates"]["train"] // batch)
-    assert 0 < training["history"]["answers/coverage"][-1] <= 1
+    assert 0 < training["pair_coverage"]["share_of_batches"] <= 1
+    assert training["pair_coverage"]["pairs_per_batch"] > 0
+    assert "of batches with a pair" in finished_run.printed
 
 
 @pytest.mark.parametrize("metric", ["pair_accuracy", "true_top4"])

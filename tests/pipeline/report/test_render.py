@@ -190,6 +190,7 @@ def test_summary_for_a_terminal(report):
         "read 1,010, used 1,000, rejected 10 (duplicate 10)"
     )
     assert dict(summary.counts)["pairs"] == "same user 4, in request 31"
+    assert dict(summary.counts)["coverage"] == "25% of batches with a pair, 0.8 pairs a batch"
     assert summary.verdict.startswith("Blessed: ")
     assert summary.infra_check == (
         "Infra check passed: 64 requests served by both signatures, equal within 0, median 1.9 ms."
