@@ -12,6 +12,21 @@ from easq_keras.models.settings import EASQSettings
 from easq_keras.precision import accumulated
 from easq_keras.types import Tensor
 
+# The parts of the model that have variables to train, by their attribute.
+PARTS = ("embedding", "backbone", "lora", "tower", "satisfaction_tower", "behaviour_head")
+
+
+def routes(settings: EASQSettings) -> dict[str, set[str]]:
+    """Returns the parts that each loss of a model with these settings has a gradient for."""
+    trunk = {"embedding", "backbone"}
+    moved = {"main": {"tower", *trunk}}
+    if settings.has_behaviour_head:
+        moved = {"main": {"tower"}, "behaviour": {"behaviour_head", *trunk}}
+    moved["satisfaction"] = {"lora", "satisfaction_tower"}
+    if settings.use_dpo:
+        moved["dpo"] = moved["main"]
+    return moved
+
 
 def read_slates(labels: Mapping[str, Tensor], mask: Tensor) -> Slates:
     """Returns what the dense rows say, the first of the batch.

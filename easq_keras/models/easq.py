@@ -13,7 +13,7 @@ from easq_keras.layers import FeatureSpec, LoRALayer
 from easq_keras.models import alignment, objectives
 from easq_keras.models.emer import EMER, encode, score_of, slate_mask
 from easq_keras.models.settings import EASQSettings, EMERSettings
-from easq_keras.models.training import Objective, Report, apply_if
+from easq_keras.models.training import Objective, Report, apply_if, on_any_replica
 from easq_keras.optimizers import AdamTowardInit
 from easq_keras.precision import accumulated
 from easq_keras.types import Tensor
@@ -186,16 +186,8 @@ class EASQ(EMER):
         >>> [part for part, moved in model.routing_table()["dpo"].items() if moved]
         ['embedding', 'backbone', 'tower']
         """
-        trunk = {"embedding", "backbone"}
-        through_score = {"tower"} if self.behaviour_head is not None else {"tower", *trunk}
-        moved = {"main": through_score}
-        if self.behaviour_head is not None:
-            moved["behaviour"] = {"behaviour_head", *trunk}
-        moved["satisfaction"] = {"lora", "satisfaction_tower"}
-        if self.settings.use_dpo:
-            moved["dpo"] = through_score
-        parts = ("embedding", "backbone", "lora", "tower", "satisfaction_tower", "behaviour_head")
-        present = [part for part in parts if getattr(self, part) is not None]
+        moved = alignment.routes(self.settings)
+        present = [part for part in alignment.PARTS if getattr(self, part) is not None]
         return {loss: {part: part in by for part in present} for loss, by in moved.items()}
 
     def call(
@@ -525,10 +517,11 @@ class EASQ(EMER):
         behaviour, satisfaction = self.behaviour_variables, self.satisfaction_variables
         gradients = tape.gradient(losses[0], behaviour), tape.gradient(losses[1], satisfaction)
         self.optimizer.apply(gradients[0], behaviour)
-        apply_if(objective.has_answers, self.satisfaction_optimizer, gradients[1], satisfaction)
+        answered = on_any_replica(objective.has_answers)
+        apply_if(answered, self.satisfaction_optimizer, gradients[1], satisfaction)
+        self.answered_steps.assign_add(ops.cast(answered, "int32"))
 
     def _after_step(self, outputs: Mapping[str, Any], objective: Objective) -> None:
-        self.answered_steps.assign_add(ops.cast(objective.has_answers, "int32"))
         if self._needs_dense_satisfaction:
             values, weights = objective.report.values, objective.report.weights
             new = ops.stack([values["score/std"], values["satisfaction/std"]])

@@ -112,25 +112,29 @@ def replica_count() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
+def on_any_replica(condition: Tensor) -> Tensor:
+    """Returns whether a condition holds on any replica, a boolean scalar."""
+    if replica_count() == 1:
+        return condition
+    number = tf.distribute.get_replica_context().all_reduce(
+        tf.distribute.ReduceOp.SUM, ops.cast(condition, "int32")
+    )
+    return number > 0
+
+
 def apply_if(condition: Tensor, optimizer: Any, gradients: Sequence[Any], variables: Any) -> None:
     """Lets the optimizer move the variables if the condition holds, and else touches nothing.
 
     Nothing means: neither the variables (by momentum or decay) nor the optimizer's own state, its
-    step count included. Both outcomes are computed and one is kept, so that the step has one shape
-    for XLA, and replicas that disagree about the condition still meet in the optimizer's
-    all-reduce; the condition then is whether it holds on any of them.
+    step count included. Both outcomes are computed and one is kept: the step has one shape for
+    XLA, and no replica misses the optimizer's all-reduce.
 
     Args:
-        condition: Boolean scalar.
+        condition: Boolean scalar, the same on all replicas.
         optimizer: A built Keras optimizer.
         gradients: One gradient a variable.
         variables: What to move.
     """
-    if replica_count() > 1:
-        held = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, ops.cast(condition, "int32")
-        )
-        condition = held > 0
     state = [*variables, *optimizer.variables]
     before = [ops.copy(variable) for variable in state]
     optimizer.apply(gradients, variables)
