@@ -8,6 +8,7 @@ for the numbers and JSON for what they belong to. Neither can carry code.
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import keras
 
 from easq_keras.models.emer import EMER
 
-WEIGHTS_FILE = "state.weights.h5"
+# Named by what is in it, so that a description never stands beside the weights of another.
+WEIGHTS_FILE = "state-{digest}.weights.h5"
 DESCRIPTION_FILE = "checkpoint.json"
 FORMAT = 1
 OPTIMIZERS = ("optimizer", "satisfaction_optimizer")
@@ -46,20 +48,27 @@ def save_checkpoint(model: EMER, directory: str | os.PathLike[str]) -> None:
     _require_compiled(model)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    # Written beside and renamed: a reader finds the old file or the new one, never half of one.
-    written = folder / f"new-{WEIGHTS_FILE}"
+    # Written beside and renamed, the description last: a program that is stopped at any point
+    # leaves the old checkpoint or the new one.
+    written = folder / "new.weights.h5"
     model.save_weights(written)
+    digest = _sha256(written)
+    weights = folder / WEIGHTS_FILE.format(digest=digest[:16])
+    os.replace(written, weights)
     description = {
         "format": FORMAT,
-        "sha256": _sha256(written),
+        "weights": weights.name,
+        "sha256": digest,
         **_description(model),
         "settings": model.settings.to_dict(),
         "keras": keras.__version__,
     }
     written_description = folder / f"new-{DESCRIPTION_FILE}"
     written_description.write_text(json.dumps(description, indent=1), encoding="utf-8")
-    os.replace(written, folder / WEIGHTS_FILE)
     os.replace(written_description, folder / DESCRIPTION_FILE)
+    for old in folder.glob(WEIGHTS_FILE.format(digest="*")):
+        if old != weights:
+            old.unlink()
 
 
 def load_checkpoint(model: EMER, directory: str | os.PathLike[str]) -> None:
@@ -89,14 +98,15 @@ def load_checkpoint(model: EMER, directory: str | os.PathLike[str]) -> None:
         raise ValueError(f"{folder / DESCRIPTION_FILE} is not of format {FORMAT}.")
     for part, expected in _description(model).items():
         _compare(part, found.get(part), expected)
-    if _sha256(folder / WEIGHTS_FILE) != found.get("sha256"):
+    weights = folder / Path(str(found.get("weights"))).name
+    if not weights.is_file() or _sha256(weights) != found.get("sha256"):
         raise ValueError(
-            f"{folder / WEIGHTS_FILE} is not the file that {DESCRIPTION_FILE} describes: it is "
-            "damaged, or a write was interrupted. Use an older checkpoint."
+            f"{weights} is absent or not the file that {DESCRIPTION_FILE} describes. Use an older "
+            "checkpoint."
         )
     optimizers = [getattr(model, name) for name in OPTIMIZERS if hasattr(model, name)]
     rates = [_constant_rate(optimizer) for optimizer in optimizers]
-    model.load_weights(folder / WEIGHTS_FILE)
+    model.load_weights(weights)
     for optimizer, rate in zip(optimizers, rates, strict=True):
         if rate is not None:
             optimizer.learning_rate = rate
@@ -108,8 +118,7 @@ def _description(model: EMER) -> dict[str, Any]:
         "model": type(model).__name__,
         "features": [spec.get_config() for spec in model.embedding.features],
         "variables": [
-            # The first component is the model's name, which Keras numbers through.
-            [variable.path.partition("/")[2], list(variable.shape), str(variable.dtype)]
+            [_unnumbered(variable.path), list(variable.shape), str(variable.dtype)]
             for variable in model.weights
         ],
         "optimizers": [
@@ -118,6 +127,14 @@ def _description(model: EMER) -> dict[str, Any]:
             if hasattr(model, name)
         ],
     }
+
+
+def _unnumbered(path: str) -> str:
+    """Returns a path without the model's name and the numbers that Keras gives out by itself.
+
+    They count what the program made before: a model that is made twice has others.
+    """
+    return re.sub(r"_\d+(?=/|$)", "", path.partition("/")[2])
 
 
 def _compare(part: str, found: Any, expected: Any) -> None:

@@ -50,12 +50,14 @@ class ScoringModel(keras.Model):
         """Creates all variables."""
         if self.built:
             return
-        self.embedding.build(self.embedding.symbolic_shapes())
+        # Parts that come from a file have been built already.
+        if not self.embedding.built:
+            self.embedding.build(self.embedding.symbolic_shapes())
         x = keras.KerasTensor((None, None, self.embedding.output_dim), dtype=self.compute_dtype)
         h = self.backbone(x)
-        if self.delta is not None:
-            self.delta.build(tuple(x.shape))
-        self.tower.build(tuple(h.shape))
+        for layer, read in ((self.delta, x), (self.tower, h)):
+            if layer is not None and not layer.built:
+                layer.build(tuple(read.shape))
 
     def call(self, features: Mapping[str, Tensor]) -> Tensor:
         """Returns ŷ."""
@@ -142,14 +144,14 @@ def _merged_kernel(backbone: keras.layers.Layer, lora: keras.layers.Layer | None
     projection = (
         type(backbone) is keras.layers.Dense and backbone.activation is keras.activations.linear
     )
-    if not projection or not isinstance(lora, LoRALayer):
+    if not projection or type(lora) is not LoRALayer:
         return None
     return backbone.kernel + ops.cast(lora.get_delta_weight(), backbone.kernel.dtype)
 
 
 def _folded(lora: keras.layers.Layer) -> tuple[keras.layers.Layer, list[Any]]:
     """Returns an unbuilt layer that computes the delta, and its weights."""
-    if not isinstance(lora, LoRALayer):
+    if type(lora) is not LoRALayer:  # a subclass may compute something else
         return _unbuilt_copy(lora), lora.get_weights()
     (width, rank), units = lora.lora_kernel_a.shape, lora.units
     if rank * (width + units) >= width * units:

@@ -1,6 +1,5 @@
 """EASQ: the behaviour ranker that listens to questionnaires."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -447,7 +446,8 @@ class EASQ(EMER):
                 (`labels/ignored` counts them), and the step is faster. None: any row may have
                 both.
             reference_model: For `dpo_reference="frozen"`: a trained model that returns `"score"`
-                for the same features. It is neither trained nor saved with this one.
+                for the same features. It is neither trained nor saved with this one: a model that
+                comes from a file is to be compiled anew.
             **kwargs: As for `EMER.compile`.
 
         Raises:
@@ -483,9 +483,9 @@ class EASQ(EMER):
         self.satisfaction_optimizer.build(self.satisfaction_variables)
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        """Returns `compile`'s arguments but the reference model, serialised, or None before it."""
+        """Returns `compile`'s arguments, serialised; None before it, or with a reference model."""
         config = super().get_compile_config()
-        if not config:
+        if not config or self._needs_reference_model:
             return None
         optimizer = keras.saving.serialize_keras_object(self.satisfaction_optimizer)
         return {
@@ -493,17 +493,6 @@ class EASQ(EMER):
             "satisfaction_optimizer": optimizer,
             "answered_rows": self.answered_rows,
         }
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Calls `compile` with what `get_compile_config` returned, if that is all it needs."""
-        if self._needs_reference_model:
-            warnings.warn(
-                "The model is not compiled: call `compile(reference_model=…)`, for the reference "
-                "model is not saved with it.",
-                stacklevel=2,
-            )
-            return
-        super().compile_from_config(config)
 
     def _scale(self, losses: list[Tensor | None]) -> list[Tensor | None]:
         return [
