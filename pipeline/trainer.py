@@ -76,7 +76,7 @@ class TrainingRecord(keras.callbacks.Callback):
 
     def __init__(self, batch_size: int, total_slates: int | None) -> None:
         super().__init__()
-        self._batch_size = batch_size
+        self._batch_size, self._total = batch_size, total_slates
         self._every = max((total_slates or 0) // batch_size // _HISTORY_POINTS, 1)
         self._next = 0
         self._progress = ProgressReporter("training", "slates", total_slates)
@@ -86,7 +86,7 @@ class TrainingRecord(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # Not `batch`: it counts whole executions, of which the last may be cut short.
         self.steps = int(self.model.optimizer.iterations)
-        self._progress.update(self.steps * self._batch_size)
+        self._progress.update(self._slates())
         if self.steps < self._next:
             return
         self._next = self.steps + self._every
@@ -97,7 +97,12 @@ class TrainingRecord(keras.callbacks.Callback):
         self.model.reset_metrics()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._progress.update(self.steps * self._batch_size, finished=True)
+        self._progress.update(self._slates(), finished=True)
+
+    def _slates(self) -> int:
+        # The last batch is filled up with empty slates.
+        trained = self.steps * self._batch_size
+        return trained if self._total is None else min(trained, self._total)
 
 
 def run_fn(fn_args: Any) -> None:
