@@ -15,8 +15,10 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.saved_model import loader_impl
 
 from serving.errors import ServingError, not_found, raise_as_serving_error
+from serving.graph_pruning import prune_functions, skip_shape_inference
 from serving.tensors import Array
 
 # Prepared callables kept per model: one for each set of fed inputs and wanted outputs. Clients
@@ -47,7 +49,7 @@ class SessionEngine:
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             with graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.loader.load(self._session, tags, path)
+                meta_graph = _load(self._session, tags, path)
         except Exception as error:
             self._session.close()
             raise_as_serving_error(_plain_load_error(error, path, tags))
@@ -103,6 +105,20 @@ class SessionEngine:
         """Free the session. No call may be under way."""
         self._callables.clear()
         self._session.close()
+
+
+def _load(session: Any, tags: Sequence[str], path: str) -> Any:
+    """Load into the session's graph; returns the meta graph.
+
+    Importing a graph holds Python's lock, so the graph is first made as light as it can be.
+    """
+    loader = loader_impl.SavedModelLoader(path)
+    saved_model = getattr(loader, "_saved_model", None)
+    if saved_model is not None:
+        for meta_graph in saved_model.meta_graphs:
+            prune_functions(meta_graph.graph_def)
+            skip_shape_inference(meta_graph.graph_def)
+    return loader.load(session, tags)
 
 
 def _make_callable(session: Any, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Run:

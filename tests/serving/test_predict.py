@@ -218,6 +218,8 @@ def test_a_request_whose_deadline_passed_in_the_queue_is_not_run(
     with servable:
         request = make_predict_request("default", **SLATE)
         first = running.prediction.Predict.future(request, timeout=10)
+        while not runs:
+            time.sleep(0.01)
         second = running.prediction.Predict.future(request, timeout=0.2)
         assert second.exception().code() == grpc.StatusCode.DEADLINE_EXCEEDED
         assert first.exception() is None
