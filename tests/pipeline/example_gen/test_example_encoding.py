@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tensorflow.core.example import example_pb2
 
 from pipeline.example_gen.example_encoding import encode_examples
+from tests.pipeline.example_gen.patience import patiently
 
 
 def large_list(rows, kind):
@@ -62,6 +63,7 @@ def test_scalars_and_lists_of_each_kind():
     }
 
 
+@patiently(100)
 @given(
     st.lists(
         st.tuples(

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.example_gen.time_plan import TimeHistogram, TimePlan
+from tests.pipeline.example_gen.patience import patiently
 
 SECOND = 1000
 
@@ -52,6 +53,7 @@ def test_no_rows():
     assert plan([]) == TimePlan(0, (0,))
 
 
+@patiently(100)
 @given(
     st.lists(st.integers(0, 50), min_size=1, max_size=60),
     st.floats(0.05, 0.95),
@@ -70,6 +72,7 @@ def test_no_file_crosses_the_split_and_later_files_hold_later_rows(seconds, frac
         assert full.sum() - full.max() <= per_file + full.max()
 
 
+@patiently(100)
 @given(st.lists(st.lists(st.integers(0, 9000), max_size=20), max_size=5))
 def test_histograms_of_parts_add_up(parts):
     summed = TimeHistogram.sum(TimeHistogram.of(np.array(part, np.int64)) for part in parts)
