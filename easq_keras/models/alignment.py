@@ -9,7 +9,6 @@ from easq_keras.losses import count_pairs, dpo_loss, pairwise_logistic_loss
 from easq_keras.models import objectives
 from easq_keras.models.objectives import Answers, Slates
 from easq_keras.models.settings import EASQSettings
-from easq_keras.precision import accumulated
 from easq_keras.types import Tensor
 
 # The parts of the model that have variables to train, by their attribute.
@@ -35,7 +34,7 @@ def read_slates(labels: Mapping[str, Tensor], mask: Tensor) -> Slates:
         labels: The labels of the batch.
         mask: `(dense rows, slate)` booleans.
     """
-    levels = accumulated(labels["behaviour"])
+    levels = ops.cast(labels["behaviour"], "float32")
     dense = levels[: ops.shape(mask)[0]]
     shown = objectives.exposed(dense, mask)
     preference = objectives.behaviour_preference(dense, shown)
@@ -59,8 +58,8 @@ def read_answers(labels: Mapping[str, Tensor], mask: Tensor) -> Answers:
     """
     rows = ops.shape(mask)[0]
     given = labels.get("answer")
-    every = -ops.ones_like(accumulated(labels["behaviour"])) if given is None else given
-    every = accumulated(every)
+    every = -ops.ones_like(ops.cast(labels["behaviour"], "float32")) if given is None else given
+    every = ops.cast(every, "float32")
     answer = every[-rows:]
     valid = objectives.is_answer(answer, mask)
     groups = labels.get("pair_group")

@@ -14,7 +14,6 @@ from easq_keras.models.emer import EMER, encode, score_of, slate_mask
 from easq_keras.models.settings import EASQSettings, EMERSettings
 from easq_keras.models.training import Objective, Report, apply_if, on_any_replica
 from easq_keras.optimizers import AdamTowardInit
-from easq_keras.precision import accumulated
 from easq_keras.types import Tensor
 
 # Below this standard deviation ŝ no longer tells candidates apart, and is not scaled up further.
@@ -283,7 +282,7 @@ class EASQ(EMER):
     def _frozen_scores(self, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:
         if self._reference_scores is None:
             raise ValueError("dpo_reference='frozen' needs `compile(reference_model=…)` first.")
-        scores = accumulated(self._reference_scores(features))
+        scores = ops.cast(self._reference_scores(features), "float32")
         return ops.where(mask, scores, ops.zeros_like(scores))
 
     @property

@@ -15,7 +15,6 @@ from easq_keras.models.diagnostics import Diagnostics
 from easq_keras.models.score_network import ScoreNetwork
 from easq_keras.models.settings import EMERSettings
 from easq_keras.models.training import Objective, Report, check_labels, replica_count, unpack
-from easq_keras.precision import accumulated
 from easq_keras.types import Tensor
 
 COMPILE_OPTIONS = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")
@@ -214,7 +213,7 @@ class EMER(keras.Model):
             outputs: What `call` returned with `learning=True`.
             labels: The labels of the batch.
         """
-        levels = accumulated(labels["behaviour"])
+        levels = ops.cast(labels["behaviour"], "float32")
         shown = objectives.exposed(levels, outputs["mask"])
         weights = objectives.behaviour_preference(levels, shown)
         pairs = ops.sum(weights)

@@ -34,8 +34,11 @@ def dataset(*batches) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((stacked, stacked_labels))
 
 
-@pytest.mark.parametrize("preset", ["paper", "recommended"])
-@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize(
+    ("preset", "jit"),
+    [("recommended", False), ("recommended", True), ("paper", True)],
+    ids=["recommended, graph", "recommended, XLA", "paper, XLA"],
+)
 def test_a_step_without_answers_leaves_the_satisfaction_path_bit_for_bit(preset, jit):
     model = easq(preset)
     model.compile(answered_rows=ANSWERED, jit_compile=jit, steps_per_execution=2)
@@ -120,6 +123,17 @@ def test_labels_outside_their_rows_are_counted():
     logs = model.train_on_batch(features, labels, return_dict=True)
     assert logs["labels/ignored"] == 3
     assert logs["answers/used"] == ANSWERED
+
+
+@pytest.mark.parametrize("preset", ["paper", "recommended"])
+def test_labels_in_double_precision_are_the_same_labels(preset):
+    model = easq(preset)
+    features, labels = batch()
+    outputs = model(features, learning=True)
+    wide = {name: label.astype("float64") for name, label in labels.items()}
+    wide["pair_group"] = labels["pair_group"]
+    single, double = (model.objective(outputs, given).terms for given in (labels, wide))
+    assert {n: float(t) for n, t in single.items()} == {n: float(t) for n, t in double.items()}
 
 
 def test_without_dpo_the_score_learns_as_emer_does():
