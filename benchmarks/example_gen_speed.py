@@ -1,6 +1,6 @@
 """ExampleGen: time and memory against one-element-a-row Beam, and how they grow with the log.
 
-    python benchmarks/example_gen.py [--impressions 250000 1000000 4000000] [--peer 1000000]
+    python benchmarks/example_gen_speed.py [--impressions 250000 1000000 4000000] [--peer 1000000]
 
 Logs are the simulator's (12 candidates a request, Parquet). Each measurement is a process of its
 own with Beam's in-process runner; imports and the simulator are not measured. At the size of the
