@@ -37,8 +37,8 @@ class _LazyGroup(click.Group):
 def easq() -> None:
     """Rank short videos by what people are truly satisfied with.
 
-    Exit codes: 0 done (also when a model was not blessed: the report says so), 1 the job failed, 2
-        wrong usage.
+    Exit codes: 0 done (also when a model was not blessed: the report says so), 1 the job failed,
+    2 wrong usage.
     """
 
 
