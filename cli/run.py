@@ -220,7 +220,8 @@ def _rank_one_slate(place: Workdir, config: DatasetConfig, artifacts: Artifacts)
     from serving.client import RankingClient
 
     examples = artifacts["LogExampleGen"]["examples"].uri
-    (slate,) = read_slates(f"{examples}/Split-eval", 1)
+    # Slates rebuilt from time may hold two candidates; a wide one shows a ranking.
+    slate = max(read_slates(f"{examples}/Split-eval", 100), key=lambda slate: slate.size)
     request = write_sample_slate(place, slate, config)
     log = place.root.resolve() / "server.log"
     with ServerProcess(place.serving_dir.resolve(), MODEL_NAME, log) as server:
