@@ -13,12 +13,10 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from pipeline.logs.canonical import NOT_ANSWERED, SATISFIED, behaviour_column
 from pipeline.logs.dataset_config import DatasetConfig
 
 SCALAR_INTS = ("time", "pair_group", "group_time", "user_train_slates")
-EXAMPLE_SPLITS = ("train", "eval", "answered")
-# Codes of the `answer` list; the order is the questionnaire's scale.
-ANSWER_NONE, ANSWER_DISSATISFIED, ANSWER_UNCERTAIN, ANSWER_SATISFIED = -1, 0, 1, 2
 
 
 def _feature(
@@ -32,6 +30,11 @@ def _feature(
     else:
         feature.shape.SetInParent()
     return feature
+
+
+def _finite(feature: schema_pb2.Feature) -> None:
+    feature.float_domain.disallow_nan = True
+    feature.float_domain.disallow_inf = True
 
 
 def _int_range(feature: schema_pb2.Feature, low: int, high: int) -> None:
@@ -68,8 +71,7 @@ def slate_schema(config: DatasetConfig, *, labels: bool = True) -> schema_pb2.Sc
             ragged=feature.level == "candidate",
         )
         if feature.kind == "numeric":
-            added.float_domain.disallow_nan = True
-            added.float_domain.disallow_inf = True
+            _finite(added)
     if not labels:
         return schema
 
@@ -79,8 +81,8 @@ def slate_schema(config: DatasetConfig, *, labels: bool = True) -> schema_pb2.Sc
     for name, low, high in (
         ("exposed", 0, 1),
         ("behaviour_level", -1, config.behaviours.max_level),
-        ("answer", ANSWER_NONE, ANSWER_SATISFIED),
-        *((f"behaviour_{name}", 0, 1) for name in config.behaviours.columns),
+        ("answer", NOT_ANSWERED, SATISFIED),
+        *((behaviour_column(name), 0, 1) for name in config.behaviours.columns),
     ):
         _int_range(_feature(schema, name, schema_pb2.INT, ragged=True), low, high)
     evaluation_only = ["popularity"]
@@ -88,8 +90,7 @@ def slate_schema(config: DatasetConfig, *, labels: bool = True) -> schema_pb2.Sc
         evaluation_only.append("true_satisfaction")
     for name in ("played_seconds", *evaluation_only):
         added = _feature(schema, name, schema_pb2.FLOAT, ragged=True)
-        added.float_domain.disallow_nan = True
-        added.float_domain.disallow_inf = True
+        _finite(added)
         if name != "true_satisfaction":
             added.float_domain.min = 0.0
     at_serving = {"item_id", *(feature.name for feature in config.features)}

@@ -42,8 +42,7 @@ def slate_dataset(
     return (
         records.batch(block)
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .unbatch()
-        .batch(batch_size)
+        .rebatch(batch_size)
     )
 
 
@@ -60,10 +59,6 @@ class AnsweredSlates:
     tensors: Tensors
     group_end: np.ndarray
     arrival: np.ndarray
-
-    @property
-    def slates(self) -> int:
-        return int(self.group_end[-1]) if len(self.group_end) else 0
 
     @classmethod
     def from_batches(cls, batches: tf.data.Dataset) -> AnsweredSlates | None:

@@ -14,9 +14,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from pipeline.logs.canonical import DISSATISFIED, NOT_ANSWERED, SATISFIED
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.logs.feature_config import FeatureConfig
-from pipeline.slate_schema import ANSWER_DISSATISFIED, ANSWER_NONE, ANSWER_SATISFIED
 
 MAX_Z_SCORE = 5.0
 MASK = "mask"
@@ -66,10 +66,10 @@ def answer_label(
     codes = answer.flat_values
     label = tf.fill(tf.shape(codes), -1.0)
     if unanswered == "middle":
-        middle = (codes == ANSWER_NONE) & (exposed.flat_values == 1)
+        middle = (codes == NOT_ANSWERED) & (exposed.flat_values == 1)
         label = tf.where(middle, 0.5, label)
-    label = tf.where(codes == ANSWER_DISSATISFIED, 0.0, label)
-    label = tf.where(codes == ANSWER_SATISFIED, 1.0, label)
+    label = tf.where(codes == DISSATISFIED, 0.0, label)
+    label = tf.where(codes == SATISFIED, 1.0, label)
     return answer.with_flat_values(label)
 
 

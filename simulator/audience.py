@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.catalogue import TOPIC_NAMES, TOPICS
+from simulator.catalogue import TOPICS
 from simulator.config import SimulatorConfig
 from simulator.randomness import Floats, generator
 
@@ -133,7 +133,3 @@ class Audience:
         back = np.float32(min(0.1 * drift, 1)) * (self.taste - self.interests)
         self.interests = np.clip(self.interests + back + wander(0.08), -1, 1)
         self.taste = np.clip(self.taste + wander(0.05), -1, 1)
-
-    def profile_topics(self) -> list[str]:
-        """Name of each person's `top_topic`."""
-        return [TOPIC_NAMES[topic] for topic in self.favourite]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation import ranking_metrics as metrics
-from pipeline.slate_schema import ANSWER_NONE, ANSWER_SATISFIED
+from pipeline.logs.canonical import NOT_ANSWERED, SATISFIED
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,7 +40,7 @@ class Slates:
         scores: `[rankers, candidates]`.
         tie_break: `[candidates]`, `candidate_hash`.
         level: `[candidates]` behaviour level; −1 where not exposed.
-        answer: `[candidates]` questionnaire answer, codes of `pipeline.slate_schema`.
+        answer: `[candidates]` questionnaire answer, codes of `pipeline.logs.canonical`.
         true_satisfaction: `[candidates]`, on any scale; NaN where not known.
     """
 
@@ -110,10 +110,10 @@ def reduce_slates(slates: Slates) -> Kept:
     n = len(slates.size)
     slate = np.repeat(np.arange(n), slates.size)
     exposed = slates.level >= 0
-    satisfied = slates.answer == ANSWER_SATISFIED
+    satisfied = slates.answer == SATISFIED
     others = exposed & ~satisfied
     known = ~np.isnan(slates.true_satisfaction)
-    answers = np.bincount(slate[slates.answer != ANSWER_NONE], minlength=n)
+    answers = np.bincount(slate[slates.answer != NOT_ANSWERED], minlength=n)
     listed = answers[slate] > 0
 
     by_ranker = np.empty((len(slates.scores), n, len(BY_RANKER)))

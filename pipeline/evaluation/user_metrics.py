@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pipeline.evaluation import ranking_metrics as metrics
 from pipeline.evaluation.bootstrap import bootstrap_means
 from pipeline.evaluation.slates import BEHAVIOUR_CUTOFFS, BY_RANKER, SHARED, Kept
-from pipeline.slate_schema import ANSWER_DISSATISFIED, ANSWER_SATISFIED, ANSWER_UNCERTAIN
+from pipeline.logs.canonical import DISSATISFIED, SATISFIED, UNCERTAIN
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -88,8 +88,8 @@ def evaluate(kept: Kept, *, simulated: bool, seed: int) -> dict[str, float]:
     listed_user = np.searchsorted(users, kept.list_user)
     rankers, names = ranker_names(simulated=simulated), metric_names(simulated=simulated)
     shared = {name: kept.shared[:, column] for column, name in enumerate(SHARED)}
-    satisfied = kept.list_answer == ANSWER_SATISFIED
-    dissatisfied = kept.list_answer == ANSWER_DISSATISFIED
+    satisfied = kept.list_answer == SATISFIED
+    dissatisfied = kept.list_answer == DISSATISFIED
 
     result: dict[str, float] = {}
     pairs: dict[str, float] = {}
@@ -141,7 +141,7 @@ def evaluate(kept: Kept, *, simulated: bool, seed: int) -> dict[str, float]:
         ),
         "data/satisfied": float(satisfied.sum()),
         "data/dissatisfied": float(dissatisfied.sum()),
-        "data/uncertain": float((kept.list_answer == ANSWER_UNCERTAIN).sum()),
+        "data/uncertain": float((kept.list_answer == UNCERTAIN).sum()),
     }
     return result
 

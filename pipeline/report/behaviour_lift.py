@@ -18,9 +18,9 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipeline.evaluation.bootstrap import bootstrap_ratios
 from pipeline.evaluation.slates import text_hash
-from pipeline.slate_schema import ANSWER_DISSATISFIED, ANSWER_SATISFIED
+from pipeline.logs.canonical import DISSATISFIED, SATISFIED, behaviour_column
 
-_ANSWERS = {"satisfied": ANSWER_SATISFIED, "dissatisfied": ANSWER_DISSATISFIED}
+_ANSWERS = {"satisfied": SATISFIED, "dissatisfied": DISSATISFIED}
 _BATCH = 4096
 
 
@@ -77,7 +77,7 @@ def _overall_rates(file: Path, behaviours: Sequence[str]) -> list[float]:
         for feature in proto.datasets[0].features
     }
     shown = means["exposed"]
-    return [means[f"behaviour_{name}"] / shown for name in behaviours]
+    return [means[behaviour_column(name)] / shown for name in behaviours]
 
 
 def _answered(
@@ -104,7 +104,7 @@ def _answered(
         kept = np.repeat(new, sizes) & np.isin(answer, list(_ANSWERS.values()))
         users += [text_hash(ids[row]) for row in np.repeat(np.arange(len(ids)), sizes)[kept]]
         answers.append(answer[kept])
-        columns = [_flat(batch, f"behaviour_{name}")[kept] for name in behaviours]
+        columns = [_flat(batch, behaviour_column(name))[kept] for name in behaviours]
         happened.append(np.stack(columns, axis=1).astype(np.float64))
     return np.array(users, dtype=np.uint64), np.concatenate(answers), np.concatenate(happened)
 
