@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from easq_keras.arguments import positive_int
 from easq_keras.layers import FeatureSpec, LoRALayer
 from easq_keras.models import alignment, objectives
 from easq_keras.models.emer import EMER, encode, score_of, slate_mask
@@ -124,7 +123,6 @@ class EASQ(EMER):
         self.behaviour_head = (
             self.make_network("behaviour_head") if self.settings.has_behaviour_head else None
         )
-        self.answered_rows: int | None = None
         self._reference_scores: Callable[[Any], Tensor] | None = None
 
     def _build_heads(self, x_shape: tuple[Any, ...], h_shape: tuple[Any, ...]) -> None:
@@ -167,26 +165,9 @@ class EASQ(EMER):
         satisfaction = {id(variable) for variable in self.satisfaction_variables}
         return [v for v in self.trainable_variables if id(v) not in satisfaction]
 
-    def routing_table(self) -> dict[str, dict[str, bool]]:
-        """Returns which loss has a gradient for which part of the model.
-
-        Everything else it has exactly none for. `docs/library/routing.md` shows the tables of the
-        presets; the tests hold them against the gradients of every variable.
-
-        Returns:
-            By loss (`"main"`, `"behaviour"`, `"satisfaction"`, `"dpo"`, as far as the settings
-            have it), by part (`"embedding"`, `"backbone"`, `"tower"`, … as far as the model has
-            it), whether there is one.
-
-        Example:
-
-        >>> model = EASQ.from_preset("paper", [FeatureSpec("item", "id", num_buckets=9)])
-        >>> [part for part, moved in model.routing_table()["dpo"].items() if moved]
-        ['embedding', 'backbone', 'tower']
-        """
-        moved = alignment.routes(self.settings)
-        present = [part for part in alignment.PARTS if getattr(self, part) is not None]
-        return {loss: {part: part in by for part in present} for loss, by in moved.items()}
+    def routes(self) -> dict[str, set[str]]:
+        """Returns the parts of the model that each of its losses has a gradient for."""
+        return alignment.routes(self.settings)
 
     def call(
         self,
@@ -209,8 +190,12 @@ class EASQ(EMER):
         delta = self._delta(x)
         return {
             "score": score_of(self.tower, self._main_input(h, delta), mask),
-            "satisfaction": score_of(self.satisfaction_tower, ops.stop_gradient(h) + delta, mask),
+            "satisfaction": score_of(self.satisfaction_tower, self._isolated(h) + delta, mask),
         }
+
+    def _isolated(self, tensor: Tensor) -> Tensor:
+        """Returns what the satisfaction path reads of the ranker: answers move only their path."""
+        return ops.stop_gradient(tensor)
 
     def _delta(self, x: Tensor) -> Tensor:
         """Returns h_LoRA (Eq. 7). Embeddings belong to the main model: x gets no gradient."""
@@ -233,11 +218,7 @@ class EASQ(EMER):
         settings = self.settings
         answer_pairs = settings.use_dpo and settings.dpo_pairs == "answers"
         last = self.answered_rows
-        if last is not None and x.shape[0] is not None and x.shape[0] < last:
-            raise ValueError(
-                f"The last {last} rows of a batch hold the answers (`answered_rows` of `compile`). "
-                f"Received: a batch of {x.shape[0]}."
-            )
+        self._check_answered_rows(x)
         tail = slice(None) if last is None else slice(-last, None)
         if last is None or answer_pairs:
             dense = slice(None)
@@ -245,7 +226,7 @@ class EASQ(EMER):
             answered_h, answered_x = h[tail], x[tail]
         else:
             dense = slice(None, -last)
-            answered_x = ops.stop_gradient(x[tail])
+            answered_x = self._isolated(x[tail])
             answered_h = encode(self.backbone, answered_x, mask[tail])
             x = x[dense]
             h = encode(self.backbone, x, mask[dense])
@@ -261,7 +242,7 @@ class EASQ(EMER):
         if answer_pairs and last is not None:
             # Behaviour is learnt from the dense rows, although all rows have a score.
             outputs["mask"] = ops.concatenate([mask[:-last], ops.zeros_like(mask[tail])])
-        answered_input = ops.stop_gradient(answered_h) + (
+        answered_input = self._isolated(answered_h) + (
             delta if last is None else self._delta(answered_x)
         )
         satisfaction = score_of(self.satisfaction_tower, answered_input, answered_mask)
@@ -313,7 +294,7 @@ class EASQ(EMER):
             preference = self.satisfaction_preference(standardised, slates.shown)
         wanted = slates.preference
         if settings.shaping > 0:
-            shaping = settings.shaping * self.ramp()
+            shaping = self._strength("shaping") * self.ramp()
             wanted = objectives.shaped_preference(wanted, preference, shaping)
         terms = {"main": objectives.pair_loss(wanted, score) * slates.per_pair}
         strengths: dict[str, Any] = {"main": 1.0}
@@ -342,7 +323,7 @@ class EASQ(EMER):
                 standardised=standardised,
                 beta=self.current_beta(),
             )
-            strengths["dpo"] = settings.lambda_dpo * self.ramp()
+            strengths["dpo"] = self._strength("lambda_dpo") * self.ramp()
             report.add("dpo/weight", strengths["dpo"])
             for name, value in {"loss/dpo": terms["dpo"], **rewards}.items():
                 report.add(name, value, found)
@@ -381,6 +362,11 @@ class EASQ(EMER):
             `(rows, slate, slate)`, antisymmetric, 0 for pairs that shall not count.
         """
         return objectives.probability_difference(standardised, shown)
+
+    def _strength(self, setting: str) -> Tensor | float:
+        """Returns the value of a weight that may be the one to trade off by."""
+        traded = setting == self.settings.trade_off_setting
+        return ops.convert_to_tensor(self.trade_off) if traded else getattr(self.settings, setting)
 
     def ramp(self) -> Tensor:
         """Returns how far the ramp has come, from 0 to 1."""
@@ -459,16 +445,13 @@ class EASQ(EMER):
                 f"dpo_reference={self.settings.dpo_reference!r}, "
                 f"use_dpo={self.settings.use_dpo}, reference_model={reference_model!r}."
             )
-        self.answered_rows = (
-            None if answered_rows is None else positive_int("answered_rows", answered_rows)
-        )
         # A function, which Keras does not track: another model's variables are no state of this.
         self._reference_scores = (
             None
             if reference_model is None
             else lambda features: reference_model(features, training=False)["score"]
         )
-        self._compile(optimizer, **kwargs)
+        self._compile(optimizer, answered_rows, **kwargs)
         self.optimizer.build(self.behaviour_variables)
         if satisfaction_optimizer is None:
             satisfaction_optimizer = AdamTowardInit(
@@ -487,11 +470,7 @@ class EASQ(EMER):
         if not config or self._needs_reference_model:
             return None
         optimizer = keras.saving.serialize_keras_object(self.satisfaction_optimizer)
-        return {
-            **config,
-            "satisfaction_optimizer": optimizer,
-            "answered_rows": self.answered_rows,
-        }
+        return {**config, "satisfaction_optimizer": optimizer}
 
     def _scale(self, losses: list[Tensor | None]) -> list[Tensor | None]:
         return [

@@ -9,8 +9,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from easq_keras.layers import FeatureEmbedding, FeatureSpec, ReLUMoE, SlateEncoder
+from easq_keras.arguments import positive_int
+from easq_keras.layers import FeatureEmbedding, FeatureSpec, ReLUMoE, SlateEncoder, TopKMoE
 from easq_keras.models import objectives
+from easq_keras.models.alignment import PARTS, read_slates
 from easq_keras.models.diagnostics import Diagnostics
 from easq_keras.models.score_network import ScoreNetwork
 from easq_keras.models.settings import EMERSettings
@@ -65,6 +67,12 @@ class EMER(keras.Model):
         `(features, labels)`; `labels["behaviour"]` `(batch, slate)`: level of at least 0 for an
         exposed candidate, negative otherwise. Other labels are ignored.
 
+    Attributes:
+        trade_off: The setting that trades behaviour for satisfaction (`settings.trade_off_setting`
+            names it) as a scalar variable that the objective reads: `trade_off.assign(…)` changes
+            it and compiles nothing anew. None where the model has no such setting. A `.keras` file
+            brings its value back; after `load_checkpoint` that of the loading model holds.
+
     Raises:
         ValueError: A setting is out of range, the backbone's output is no `(batch, slate, d)`, or
             a batch breaks the contract.
@@ -99,16 +107,21 @@ class EMER(keras.Model):
                 f"`settings` must be {self.settings_class.__name__}. Received: {settings!r}."
             )
         self.settings = settings.replace(**changes)
-        self.embedding = FeatureEmbedding(features, name="embedding", dtype=self.dtype_policy)
+        self.embedding = self.make_embedding(features)
         self.default_backbone = backbone is None
         self.backbone = self.make_backbone() if backbone is None else backbone
         self.tower = self.make_tower(self.settings.num_experts, name="tower")
+        self.answered_rows: int | None = None
         self._make_parts()
         self.diagnostics = Diagnostics(self.diagnostic_names())
         self.build()
 
     def _make_parts(self) -> None:
         """Makes the layers that a subclass adds, before anything is built."""
+
+    def make_embedding(self, features: Iterable[FeatureSpec | Mapping[str, Any]]) -> Any:
+        """Returns what turns a dictionary of features into x, `(batch, slate, k)`."""
+        return FeatureEmbedding(features, name="embedding", dtype=self.dtype_policy)
 
     def make_backbone(self) -> keras.layers.Layer:
         """Returns the backbone that is used when none is given."""
@@ -130,15 +143,18 @@ class EMER(keras.Model):
         if not self.settings.use_moe:
             return self.make_network(name)
         bias = self.settings.gate_bias
-        return ReLUMoE(
-            units=1,
-            num_experts=num_experts,
-            hidden_dim=self.settings.expert_hidden_dim,
-            router_norm=self.settings.router_norm,
-            gate_bias_initializer=None if bias is None else keras.initializers.Constant(bias),
-            name=name,
-            dtype=self.score_dtype,
-        )
+        options: dict[str, Any] = {
+            "units": 1,
+            "num_experts": num_experts,
+            "hidden_dim": self.settings.expert_hidden_dim,
+            "router_norm": self.settings.router_norm,
+            "gate_bias_initializer": None if bias is None else keras.initializers.Constant(bias),
+            "name": name,
+            "dtype": self.score_dtype,
+        }
+        if self.settings.router == "top_k":
+            return TopKMoE(top_k=min(self.settings.top_k, num_experts), **options)
+        return ReLUMoE(**options)
 
     def make_network(self, name: str, output_bias: bool = False) -> keras.layers.Layer:
         """Returns a layer `(..., d) → (..., 1)` without experts, as wide as h.
@@ -173,6 +189,19 @@ class EMER(keras.Model):
                 f"Received: {self.backbone.name!r}, which returns shape {tuple(h.shape)}."
             )
         self._build_heads(tuple(x.shape), tuple(h.shape))
+        name = self.settings.trade_off_setting
+        self.trade_off = None if name is None else self._add_trade_off(getattr(self.settings, name))
+
+    def _add_trade_off(self, value: float) -> keras.Variable:
+        return self.add_weight(
+            name="trade_off",
+            shape=(),
+            initializer=keras.initializers.Constant(value),
+            dtype="float32",
+            autocast=False,
+            trainable=False,
+            aggregation="only_first_replica",
+        )
 
     def _build_heads(self, x_shape: tuple[Any, ...], h_shape: tuple[Any, ...]) -> None:
         """Builds what reads the backbone's output."""
@@ -191,6 +220,8 @@ class EMER(keras.Model):
             training: As everywhere in Keras.
             learning: Also return what the objective needs; for the training step.
         """
+        if learning:
+            features = self._dense_rows(features)
         x = self.embedding(features)
         mask = slate_mask(features, x)
         h = encode(self.backbone, x, mask)
@@ -199,6 +230,22 @@ class EMER(keras.Model):
             outputs["mask"] = mask
             outputs["router"] = self._router_activity(self.tower, h, mask)
         return outputs
+
+    def _dense_rows(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Returns the features without those of the answered rows."""
+        last = self.answered_rows
+        if last is None:
+            return features
+        self._check_answered_rows(next(iter(features.values())))
+        return {name: value[:-last] for name, value in features.items()}
+
+    def _check_answered_rows(self, batch: Tensor) -> None:
+        last, rows = self.answered_rows, batch.shape[0]
+        if last is not None and rows is not None and rows < last:
+            raise ValueError(
+                f"The last {last} rows of a batch hold the answers (`answered_rows` of `compile`). "
+                f"Received: a batch of {rows}."
+            )
 
     @staticmethod
     def _router_activity(tower: Any, h: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -213,17 +260,39 @@ class EMER(keras.Model):
             outputs: What `call` returned with `learning=True`.
             labels: The labels of the batch.
         """
-        levels = ops.cast(labels["behaviour"], "float32")
-        shown = objectives.exposed(levels, outputs["mask"])
-        weights = objectives.behaviour_preference(levels, shown)
-        pairs = ops.sum(weights)
-        loss = objectives.pair_loss(weights, outputs["score"]) / ops.maximum(pairs, 1.0)
+        slates = read_slates(labels, outputs["mask"])
+        loss = objectives.pair_loss(slates.preference, outputs["score"]) * slates.per_pair
         report = Report()
         report.add("loss", loss)
-        report.add("loss/main", loss, pairs > 0)
-        report.add("score/std", objectives.spread(outputs["score"], shown))
+        report.add("loss/main", loss, slates.has_pairs)
+        report.add("score/std", objectives.spread(outputs["score"], slates.shown))
         report.add_router("router", outputs["router"], outputs["mask"])
         return Objective(loss, None, None, {"main": loss}, report)
+
+    def routes(self) -> dict[str, set[str]]:
+        """Returns the parts of the model that each of its losses has a gradient for."""
+        return {"main": {"embedding", "backbone", "tower"}}
+
+    def routing_table(self) -> dict[str, dict[str, bool]]:
+        """Returns which loss has a gradient for which part of the model.
+
+        Everything else it has exactly none for. `docs/library/routing.md` shows the tables of
+        EASQ's presets; the tests hold them against the gradients of every variable.
+
+        Returns:
+            By loss (`"main"`, `"behaviour"`, `"satisfaction"`, `"dpo"`, … as far as the settings
+            have it), by part (`"embedding"`, `"backbone"`, `"tower"`, … as far as the model has
+            it), whether there is one.
+
+        Example:
+
+        >>> from easq_keras.models import EASQ
+        >>> model = EASQ.from_preset("paper", [FeatureSpec("item", "id", num_buckets=9)])
+        >>> [part for part, moved in model.routing_table()["dpo"].items() if moved]
+        ['embedding', 'backbone', 'tower']
+        """
+        present = [part for part in PARTS if getattr(self, part, None) is not None]
+        return {loss: {part: part in by for part in present} for loss, by in self.routes().items()}
 
     def diagnostic_names(self) -> tuple[str, ...]:
         """Returns the names of what `fit` reports."""
@@ -239,22 +308,28 @@ class EMER(keras.Model):
         """The metrics that `fit` resets and reports."""
         return [self.diagnostics]
 
-    def compile(self, optimizer: Any = None, **kwargs: Any) -> None:
+    def compile(
+        self, optimizer: Any = None, answered_rows: int | None = None, **kwargs: Any
+    ) -> None:
         """Prepares `fit`.
 
         Args:
             optimizer: A Keras optimizer. Defaults to Adam with `settings.learning_rate`.
+            answered_rows: If the last so many rows of each batch have answers and no behaviour:
+                that number. A model that has no use for answers never computes them. None: any row
+                may have both.
             **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile`, `auto_scale_loss` of
                 `keras.Model.compile`. XLA compiles once for each shape of batch, so give all
                 batches one.
 
         Raises:
             TypeError: A loss, metrics or anything else is given: these are the model's own.
+            ValueError: `answered_rows` is no positive integer.
         """
-        self._compile(optimizer, **kwargs)
+        self._compile(optimizer, answered_rows, **kwargs)
         self.optimizer.build(self.trainable_variables)
 
-    def _compile(self, optimizer: Any, **kwargs: Any) -> None:
+    def _compile(self, optimizer: Any, answered_rows: int | None, **kwargs: Any) -> None:
         unknown = sorted(set(kwargs) - set(COMPILE_OPTIONS))
         if unknown:
             raise TypeError(
@@ -263,13 +338,18 @@ class EMER(keras.Model):
             )
         if optimizer is None:
             optimizer = keras.optimizers.Adam(self.settings.learning_rate)
+        self.answered_rows = (
+            None if answered_rows is None else positive_int("answered_rows", answered_rows)
+        )
         super().compile(optimizer=optimizer, **kwargs)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Returns `compile`'s arguments, serialised, or None before it was called."""
         config = super().get_compile_config()
         known = ("optimizer", "run_eagerly", "steps_per_execution", "jit_compile")
-        return {name: config[name] for name in known} if config else None
+        if not config:
+            return None
+        return {**{name: config[name] for name in known}, "answered_rows": self.answered_rows}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Calls `compile` with what `get_compile_config` returned."""

@@ -8,6 +8,7 @@ from easq_keras.arguments import at_least, one_of, positive_int
 PRESETS = ("recommended", "paper")
 SATISFACTION_LOSSES = ("bce", "pairwise")
 DPO_PAIRS = ("slate", "answers")
+ROUTERS = ("relu", "top_k")
 DPO_REFERENCES = ("behaviour", "satisfaction", "frozen", "none")
 
 
@@ -24,6 +25,10 @@ class EMERSettings:
             paper's ablation "w/o MoE".
         num_experts: Experts K1 of the score ŷ.
         expert_hidden_dim: Width of an expert's hidden layer.
+        router: `"relu"`: every candidate opens as many experts as it likes (Eq. 10). `"top_k"`: the
+            softmax of the gate logits, cut to the `top_k` largest, which the paper compares with.
+        top_k: Experts that a candidate opens with the router "top_k"; all of a tower that has
+            fewer.
         router_norm: Standardise the routers' input, so that the candidates of a slate do not open
             and close an expert all together. The paper has no such step.
         gate_bias: Initial value of the routers' bias; None: no bias, as in Eq. 10. At 1 most
@@ -45,6 +50,8 @@ class EMERSettings:
     use_moe: bool = True
     num_experts: int = 6
     expert_hidden_dim: int = 32
+    router: str = "relu"
+    top_k: int = 2
     router_norm: bool = True
     gate_bias: float | None = 1.0
     learning_rate: float = 1e-3
@@ -52,6 +59,8 @@ class EMERSettings:
     def __post_init__(self) -> None:
         for name in ("units", "num_layers", "num_heads", "num_experts", "expert_hidden_dim"):
             positive_int(name, getattr(self, name))
+        positive_int("top_k", self.top_k)
+        one_of("router", self.router, ROUTERS)
         for name, kind in _flags(type(self)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(
@@ -60,6 +69,11 @@ class EMERSettings:
         if self.gate_bias is not None:
             at_least("gate_bias", self.gate_bias, float("-1e6"))
         at_least("learning_rate", self.learning_rate, 0, strictly=True)
+
+    @property
+    def trade_off_setting(self) -> str | None:
+        """Name of the setting that trades behaviour for satisfaction, or None."""
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as a dictionary that JSON can hold."""
@@ -165,6 +179,13 @@ class EASQSettings(EMERSettings):
             positive_int("dpo_ramp_steps", self.dpo_ramp_steps)
         if self.beta_start is not None and self.dpo_ramp_steps == 0:
             raise ValueError("`beta_start` needs a ramp: set `dpo_ramp_steps` above 0.")
+
+    @property
+    def trade_off_setting(self) -> str | None:
+        """Name of the setting that trades behaviour for satisfaction, or None."""
+        if self.use_dpo:
+            return "lambda_dpo"
+        return "shaping" if self.shaping > 0 else None
 
     @property
     def has_behaviour_head(self) -> bool:
