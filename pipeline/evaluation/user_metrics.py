@@ -82,68 +82,102 @@ def evaluate(kept: Kept, *, simulated: bool, seed: int) -> dict[str, float]:
         same user; and counts `data/…`. A metric that no user has is NaN, as is an interval from
         fewer than two users.
     """
-    kept = _sorted(kept)
-    users, user = np.unique(kept.user, return_inverse=True)
-    n_users = len(users)
-    listed_user = np.searchsorted(users, kept.list_user)
-    rankers, names = ranker_names(simulated=simulated), metric_names(simulated=simulated)
-    shared = {name: kept.shared[:, column] for column, name in enumerate(SHARED)}
-    satisfied = kept.list_answer == SATISFIED
-    dissatisfied = kept.list_answer == DISSATISFIED
+    rankers = ranker_names(simulated=simulated)
+    found = user_values(kept, simulated=simulated)
+    names = found.names
 
     result: dict[str, float] = {}
-    pairs: dict[str, float] = {}
-    tables = []
+    means = bootstrap_means(np.concatenate(found.values, axis=1), seed=seed)
     for index, ranker in enumerate(rankers):
-        scores = kept.list_scores[index]
-        per_slate = {
-            name: kept.by_ranker[index, :, column] for column, name in enumerate(BY_RANKER)
-        }
-        values = _list_metrics(listed_user, n_users, scores, kept.list_tie_break, satisfied)
-        right, n_pairs = metrics.ordered_pairs(
-            listed_user, n_users, scores, satisfied, dissatisfied
-        )
-        values["pair_accuracy"] = metrics.share(right, n_pairs)
-        pairs["pair_accuracy"] = n_pairs.sum()
-        for name, prefix in (("satisfied_auc", "satisfied"), ("behaviour_auc", "behaviour")):
-            right = _sum_by_user(user, n_users, per_slate[f"{prefix}_right"])
-            n_pairs = _sum_by_user(user, n_users, shared[f"{prefix}_pairs"])
-            values[name], pairs[name] = metrics.share(right, n_pairs), n_pairs.sum()
-        for name in (*BEHAVIOUR_NDCG, *(TRUE_METRICS if simulated else ())):
-            values[name] = _mean_by_user(user, n_users, per_slate[name])
-        tables.append(np.stack([values[name] for name in names], axis=1))
-        tied = metrics.tied_rows(listed_user, n_users, scores).sum()
-        result[f"{ranker}/tied_candidates"] = float(tied / max(len(scores), 1))
-
-    means = bootstrap_means(np.concatenate(tables, axis=1), seed=seed)
-    for index, ranker in enumerate(rankers):
+        result[f"{ranker}/tied_candidates"] = float(found.tied[index])
         for offset, name in enumerate(names):
             column = index * len(names) + offset
             result[f"{ranker}/{name}"] = float(means.mean[column])
             result[f"{ranker}/{name}/low"], result[f"{ranker}/{name}/high"] = means.interval(column)
             result[f"{ranker}/{name}/n_users"] = float(means.n_users[column])
-            if name in pairs:
-                result[f"{ranker}/{name}/n_pairs"] = float(pairs[name])
+            if name in found.n_pairs:
+                result[f"{ranker}/{name}/n_pairs"] = found.n_pairs[name]
             if ranker in BASELINES:
                 key = f"{over(ranker)}/{name}"
                 result[key] = float(means.mean[offset] - means.mean[column])
                 result[f"{key}/low"], result[f"{key}/high"] = means.interval(offset, minus=column)
+    return result | _data_counts(kept)
 
-    listed_users = len(np.unique(listed_user))
-    result |= {
-        "data/users": float(n_users),
+
+@dataclasses.dataclass(frozen=True)
+class UserValues:
+    """The metrics of each user, before any averaging.
+
+    Attributes:
+        users: `[users]`, hashes of the user ids, ascending.
+        names: `[metrics]`, as `metric_names` has them.
+        values: `[rankers, users, metrics]`; NaN where a metric is not defined in a user.
+        n_pairs: By pair metric, the pairs of all users.
+        tied: `[rankers]`, the share of listed candidates that tie with another of the same user.
+    """
+
+    users: NDArray[np.uint64]
+    names: tuple[str, ...]
+    values: Floats
+    n_pairs: dict[str, float]
+    tied: Floats
+
+
+def user_values(kept: Kept, *, simulated: bool) -> UserValues:
+    """Computes the metrics of each user for each ranker.
+
+    Args:
+        kept: Slates in any order, of any rankers.
+        simulated: Whether the true satisfaction is known.
+    """
+    kept = _sorted(kept)
+    users, user = np.unique(kept.user, return_inverse=True)
+    n_users = len(users)
+    listed_user = np.searchsorted(users, kept.list_user)
+    names = metric_names(simulated=simulated)
+    shared = {name: kept.shared[:, column] for column, name in enumerate(SHARED)}
+    satisfied = kept.list_answer == SATISFIED
+    dissatisfied = kept.list_answer == DISSATISFIED
+
+    pairs: dict[str, float] = {}
+    tables, tied = [], []
+    for scores, by_ranker in zip(kept.list_scores, kept.by_ranker, strict=True):
+        per_slate = {name: by_ranker[:, column] for column, name in enumerate(BY_RANKER)}
+        values = _list_metrics(listed_user, n_users, scores, kept.list_tie_break, satisfied)
+        right, n_pairs = metrics.ordered_pairs(
+            listed_user, n_users, scores, satisfied, dissatisfied
+        )
+        values["pair_accuracy"] = metrics.share(right, n_pairs)
+        pairs["pair_accuracy"] = float(n_pairs.sum())
+        for name, prefix in (("satisfied_auc", "satisfied"), ("behaviour_auc", "behaviour")):
+            right = _sum_by_user(user, n_users, per_slate[f"{prefix}_right"])
+            n_pairs = _sum_by_user(user, n_users, shared[f"{prefix}_pairs"])
+            values[name], pairs[name] = metrics.share(right, n_pairs), float(n_pairs.sum())
+        for name in (*BEHAVIOUR_NDCG, *(TRUE_METRICS if simulated else ())):
+            values[name] = _mean_by_user(user, n_users, per_slate[name])
+        tables.append(np.stack([values[name] for name in names], axis=1))
+        tied_rows = metrics.tied_rows(listed_user, n_users, scores).sum()
+        tied.append(tied_rows / max(len(scores), 1))
+    return UserValues(users, names, np.stack(tables), pairs, np.array(tied))
+
+
+def _data_counts(kept: Kept) -> dict[str, float]:
+    shared = {name: kept.shared[:, column] for column, name in enumerate(SHARED)}
+    satisfied = kept.list_answer == SATISFIED
+    listed_users = len(np.unique(kept.list_user))
+    return {
+        "data/users": float(len(np.unique(kept.user))),
         "data/requests": float(len(kept.user)),
         "data/candidates": float(shared["candidates"].sum()),
         "data/answered_requests": float((shared["answers"] > 0).sum()),
         "data/answered_users": float(listed_users),
         "data/users_without_satisfied": float(
-            listed_users - len(np.unique(listed_user[satisfied]))
+            listed_users - len(np.unique(kept.list_user[satisfied]))
         ),
         "data/satisfied": float(satisfied.sum()),
-        "data/dissatisfied": float(dissatisfied.sum()),
+        "data/dissatisfied": float((kept.list_answer == DISSATISFIED).sum()),
         "data/uncertain": float((kept.list_answer == UNCERTAIN).sum()),
     }
-    return result
 
 
 def _sorted(kept: Kept) -> Kept:
