@@ -16,6 +16,7 @@ People react to a batch with the interests they had when it was asked for, so sm
 finer-grained; the luck of a request depends on nothing but the seed and its number.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -35,6 +36,7 @@ _TRIAL_REQUESTS = 1024
 _CANDIDATE_LUCKS = 6  # two contenders, logging policy, three predictions
 _EXPOSED_LUCKS = 2 + len(REACTIONS) + 5  # click, watch, reactions, questionnaire
 _POPULARITY_MS = 2 * DAY_MS
+_MOVING = ("taste", "interests", "mood")  # of the audience
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,34 @@ class World:
     def popularity(self) -> Floats:
         """Recent clicks on each video, as the logging policy counts them: [items]."""
         return self._popularity.copy()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What has moved since the world began: with the config, all it takes to go on from here.
+
+        Copies; `restore` takes them.
+        """
+        return {
+            **{name: getattr(self.audience, name).copy() for name in _MOVING},
+            "popularity": self._popularity.copy(),
+            "clock": np.array([self._asked, self._day, self._popularity_ms], np.int64),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes back or on to a `state` of a world of the same config.
+
+        Raises:
+            ValueError: it is of a world of another size.
+        """
+        for name in _MOVING:
+            now = getattr(self.audience, name)
+            if state[name].shape != now.shape:
+                raise ValueError(
+                    f"{name} has the shape {state[name].shape}, this world's has {now.shape}; "
+                    "expected the state of a world with the same config"
+                )
+            setattr(self.audience, name, state[name].copy())
+        self._popularity = state["popularity"].copy()
+        self._asked, self._day, self._popularity_ms = (int(value) for value in state["clock"])
 
     def _sleep_until(self, time_ms: int) -> None:
         today = int(time_ms - self.config.start_ms) // DAY_MS

@@ -187,3 +187,34 @@ def test_serving_satisfaction_makes_people_come_back_happier():
         return world.audience.mood.mean()
 
     assert run("satisfaction") > run("engagement") + 0.2
+
+
+def moved(world, steps):
+    """What happens in the next steps under the logging policy, as plain values."""
+    happened = []
+    for _ in range(steps):
+        requests = world.requests(20)
+        order = world.logging_order(requests)
+        reactions = world.react(requests, order)
+        what = (requests.user, order, reactions.played_ms, world.popularity(), world.audience.mood)
+        happened.append([values.tolist() for values in what])
+    return happened
+
+
+def test_a_restored_world_goes_on_as_the_one_it_was_taken_from():
+    world = small_world()
+    moved(world, 6)
+    state = world.state()
+    expected = moved(world, 9)  # past a midnight
+
+    other = small_world()
+    other.restore(state)
+    assert moved(other, 9) == expected
+
+    other.restore(state)  # the state itself has not moved
+    assert moved(other, 9) == expected
+
+
+def test_a_state_of_a_world_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"taste has the shape \(60, 20\), this world's has \(50"):
+        small_world().restore(small_world(users=60).state())
