@@ -1,0 +1,1 @@
+"""Online learning: span after span of logs into the served model."""
