@@ -106,10 +106,11 @@ def load_checkpoint(model: EMER, directory: str | os.PathLike[str]) -> None:
         )
     optimizers = [getattr(model, name) for name in OPTIMIZERS if hasattr(model, name)]
     rates = [_constant_rate(optimizer) for optimizer in optimizers]
-    trade_off = None if model.trade_off is None else float(model.trade_off)
+    trade_off = model.trade_off
+    kept = None if trade_off is None else float(trade_off)
     model.load_weights(weights)
     if trade_off is not None:
-        model.trade_off.assign(trade_off)
+        trade_off.assign(kept)
     for optimizer, rate in zip(optimizers, rates, strict=True):
         if rate is not None:
             optimizer.learning_rate = rate

@@ -122,16 +122,18 @@ def scoring_model(model: EMER) -> ScoringModel:
     lora = getattr(model, "lora", None)
     merged = _merged_kernel(model.backbone, lora)
     delta, delta_weights = (None, []) if lora is None or merged is not None else _folded(lora)
+    tower = model.served_tower
     scorer = ScoringModel(
         _unbuilt_copy(model.embedding),
         _unbuilt_copy(model.backbone),
         delta,
-        _unbuilt_copy(model.tower),
+        _unbuilt_copy(tower),
         name=f"{model.name}_scorer",
         dtype=model.dtype_policy,
     )
-    for name in ("embedding", "backbone", "tower"):
-        getattr(scorer, name).set_weights(getattr(model, name).get_weights())
+    parts = {"embedding": model.embedding, "backbone": model.backbone, "tower": tower}
+    for name, part in parts.items():
+        getattr(scorer, name).set_weights(part.get_weights())
     if merged is not None:
         scorer.backbone.kernel.assign(merged)
     if delta is not None:

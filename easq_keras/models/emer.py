@@ -176,6 +176,11 @@ class EMER(keras.Model):
         half = keras.backend.standardize_dtype(self.compute_dtype) in ("float16", "bfloat16")
         return "float32" if half else self.dtype_policy
 
+    @property
+    def served_tower(self) -> keras.layers.Layer:
+        """What scores in production: `(..., d) → (..., 1)`."""
+        return self.tower
+
     def build(self, input_shape: Any = None) -> None:
         """Creates all variables; the features say all there is to know of the shapes."""
         if self.built:
@@ -309,7 +314,7 @@ class EMER(keras.Model):
         return [self.diagnostics]
 
     def compile(
-        self, optimizer: Any = None, answered_rows: int | None = None, **kwargs: Any
+        self, optimizer: Any = None, *, answered_rows: int | None = None, **kwargs: Any
     ) -> None:
         """Prepares `fit`.
 

@@ -92,7 +92,8 @@ def check_labels(labels: Mapping[str, Tensor], slates: Sequence[int | None]) -> 
     Raises:
         ValueError: A shape is another one; the message names the label.
     """
-    expected = {"behaviour": tuple(slates), "answer": tuple(slates), "pair_group": (slates[0],)}
+    per_candidate = ("behaviour", "answer", "exposed")
+    expected = dict.fromkeys(per_candidate, tuple(slates)) | {"pair_group": (slates[0],)}
     for name, shape in expected.items():
         if name not in labels:
             continue
