@@ -75,6 +75,12 @@ class JoinedAnswers:
         """Mask of the answers that count."""
         return (self.reason == "") & (self.answer != NOT_ANSWERED)
 
+    def at(self, rows: Bools) -> JoinedAnswers:
+        """Those of some rows of the questionnaires table."""
+        return JoinedAnswers(
+            self.row[rows], self.answer[rows], self.answered_ms[rows], self.reason[rows]
+        )
+
 
 def join_answers(
     questionnaires: pa.Table,

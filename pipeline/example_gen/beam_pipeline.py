@@ -21,11 +21,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam import pvalue
 
-from pipeline.example_gen.columnar import Ints, one_chunk, take, text_ranks
-from pipeline.example_gen.counts import Counts, add_counts, counts_report
+from pipeline.example_gen.columnar import Ints, one_chunk, take
+from pipeline.example_gen.counts import Counts, add_counts, counts_report, read_counts
 from pipeline.example_gen.example_encoding import encode_examples
 from pipeline.example_gen.example_files import OutputFolder
-from pipeline.example_gen.examples import example_batch, popularity_of, unknown_candidates
+from pipeline.example_gen.examples import (
+    chunks_of,
+    example_batch,
+    order_in_time,
+    popularity_of,
+    unknown_candidates,
+    with_pair_groups,
+)
 from pipeline.example_gen.pair_groups import members
 from pipeline.example_gen.shuffle import from_bytes, shards_of, to_bytes
 from pipeline.example_gen.slates import build_slates
@@ -34,6 +41,7 @@ from pipeline.logs.canonical import feature_column
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.logs.files import LogPart
 from pipeline.logs.readers import (
+    QUESTIONNAIRE_ROWS,
     FeatureTable,
     read_features,
     read_impressions,
@@ -43,20 +51,6 @@ from pipeline.progress import ProgressReporter
 
 # Rows are sent on in tables of about this many.
 _ROWS_PER_TABLE = 500_000
-_SLATES_PER_CHUNK = 8192
-_NO_QUESTIONNAIRES = pa.schema(
-    [
-        ("request_id", pa.string()),
-        ("user_id", pa.string()),
-        ("item_id", pa.string()),
-        ("issued_ms", pa.int64()),
-        ("answered_ms", pa.int64()),
-        ("answer", pa.int8()),
-        ("_file", pa.int32()),
-        ("_row", pa.int64()),
-    ]
-).empty_table()
-_COUNTED_AS = {"questionnaires": "answers"}
 
 TIMES, COUNTS, LETTERS = "times", "counts", "letters"
 SLATES, ANSWERED, LIKED = "slates", "answered", "liked"
@@ -157,16 +151,11 @@ class _ReadLog(beam.DoFn):
 
     def process(self, part: LogPart) -> Iterator[Any]:
         read = read_impressions if part.table == "impressions" else read_questionnaires
-        kind = _COUNTED_AS.get(part.table, part.table)
         counts: Counts = Counter()
         waiting: list[pa.RecordBatch] = []
         for batch in read(self._config, part):
-            rejected = batch.rejected.column("reason").to_pylist()
-            counts[kind, "read"] += batch.rows.num_rows + len(rejected)
-            counts.update((kind, "rejected", reason) for reason in rejected)
-            for feature, number in batch.missing.items():
-                counts["missing", feature] += number
-            if rejected:
+            counts.update(read_counts(part.table, batch))
+            if batch.rejected.num_rows:
                 letters = pa.Table.from_batches([batch.rejected])
                 yield pvalue.TaggedOutput(LETTERS, ((part.table, part.index), to_bytes(letters)))
             waiting.append(batch.rows)
@@ -212,14 +201,8 @@ def _feature_table(
 
 def _read_features(parts: tuple[LogPart, ...], name: str, config: DatasetConfig) -> Iterator[Any]:
     table: FeatureTable = read_features(config, parts)
-    reasons = table.rejected.column("reason").to_pylist()
-    counts: Counts = Counter((name, "rejected", reason) for reason in reasons)
-    counts[name, "used"] = table.rows.num_rows
-    counts[name, "read"] = table.rows.num_rows + len(reasons)
-    for feature, number in table.missing.items():
-        counts["missing", feature] += number
-    yield pvalue.TaggedOutput(COUNTS, counts)
-    if reasons:
+    yield pvalue.TaggedOutput(COUNTS, read_counts(name, table))
+    if table.rejected.num_rows:
         index = {part.name: part.index for part in parts}
         for (_, file), letters in _by_file(table.rejected):
             yield pvalue.TaggedOutput(LETTERS, ((name, index[file]), to_bytes(letters)))
@@ -252,7 +235,7 @@ class _BuildShard(beam.DoFn):
         asked = self._config.questionnaire.from_behaviours is None
         built = build_slates(
             from_bytes(parts["impressions"]),
-            _table_of(parts["questionnaires"], _NO_QUESTIONNAIRES) if asked else None,
+            _table_of(parts["questionnaires"], QUESTIONNAIRE_ROWS.empty_table()) if asked else None,
             _table_of(parts["users"], None),
             self._config,
             split_time_ms=plan.split_time_ms,
@@ -306,7 +289,7 @@ class _Write:
         number, tables = file
         progress = ProgressReporter("writing examples", "slates")
         slates = from_bytes(tables)
-        order = np.lexsort((*_ids(slates), one_chunk(slates, "time").to_numpy()))
+        order = order_in_time(slates, "time")
         split, number_in_split = plan.place_of_file(number)
         encoded = self._encoded(slates, order, None, None, items, popularity)
         self._output.write_records(split, number_in_split, encoded)
@@ -325,7 +308,7 @@ class _Write:
             return
         answered = from_bytes(parts)
         answered_ms = one_chunk(answered, "answered_ms").to_numpy()
-        anchors = np.lexsort((*_ids(answered), answered_ms))
+        anchors = order_in_time(answered, "answered_ms")
         rows, group = members(one_chunk(answered, "group_size").to_numpy(), anchors)
         slates = answered.drop_columns(["answered_ms", "group_size"])
         group_time = answered_ms[anchors[group]]
@@ -355,24 +338,10 @@ class _Write:
         popularity: bytes,
     ) -> Iterator[list[bytes]]:
         """The examples of these rows, in this order, some at a time."""
-        slates = slates.combine_chunks()  # or every `take` would do it again
         item_table = from_bytes([items]) if items else None
         liked = from_bytes([popularity])
-        for start in range(0, len(rows), _SLATES_PER_CHUNK):
-            part = slice(start, start + _SLATES_PER_CHUNK)
-            batch = example_batch(
-                take(slates, rows[part]),
-                item_table,
-                liked,
-                self._config,
-                pair_group=None if group is None else group[part],
-                group_time=None if group_time is None else group_time[part],
-            )
+        for chunk, part in chunks_of(slates, rows):
+            batch = example_batch(chunk, item_table, liked, self._config)
+            if group is not None and group_time is not None:
+                batch = with_pair_groups(batch, group[part], group_time[part])
             yield encode_examples(batch).to_pylist()
-
-
-def _ids(slates: pa.Table) -> tuple[Ints, Ints]:
-    """What decides between slates of the same time, least important first."""
-    user, _ = text_ranks(slates.column("user_id"))
-    request, _ = text_ranks(slates.column("request_id"))
-    return request, user

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -28,6 +29,21 @@ def text_ranks(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
     rank[by_rank.to_numpy()] = np.arange(len(by_rank))
     codes = encoded.indices.to_numpy(zero_copy_only=False)
     return rank[codes], encoded.dictionary.take(by_rank)
+
+
+def text_hashes(column: pa.ChunkedArray, key: str = "0123456789123456") -> NDArray[np.uint64]:
+    """A number for each string, the same in every process and on every machine.
+
+    Args:
+        column: text without nulls.
+        key: of the hash (SipHash), 16 characters. Hashes of different keys are independent.
+    """
+    encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):  # no rows
+        return np.zeros(0, np.uint64)
+    texts = encoded.dictionary.to_numpy(zero_copy_only=False)
+    hashed = pd.util.hash_array(texts, hash_key=key, categorize=False)
+    return hashed[encoded.indices.to_numpy()]
 
 
 def look_up_text(wanted: pa.ChunkedArray, known: pa.Array) -> Ints:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.example_gen.columnar import ABSENT, Ints, lists, look_up_text, one_chunk
+from pipeline.example_gen.columnar import (
+    ABSENT,
+    Ints,
+    lists,
+    look_up_text,
+    one_chunk,
+    take,
+    text_ranks,
+)
 from pipeline.example_gen.slates import feature_values
 from pipeline.logs.dataset_config import DatasetConfig
 
 NO_PAIR_GROUP = -1
+_SLATES_PER_CHUNK = 8192
 
 
 def popularity_of(liked: Iterable[pa.Table]) -> pa.Table:
@@ -26,9 +35,6 @@ def example_batch(
     items: pa.Table | None,
     popularity: pa.Table,
     config: DatasetConfig,
-    *,
-    pair_group: Ints | None = None,
-    group_time: Ints | None = None,
 ) -> pa.RecordBatch:
     """The columns of the examples of some slates, ready to be encoded.
 
@@ -37,13 +43,13 @@ def example_batch(
         items: canonical rows of the items table; None where there is none.
         popularity: see `popularity_of`. For evaluation only, never a feature.
         config: the dataset.
-        pair_group, group_time: `[slates]`; by default no group and the slate's own time.
+
+    Returns:
+        The columns, of slates in no pair group: `group_time` is the slate's own time.
     """
-    count = slates.num_rows
     columns = {name: one_chunk(slates, name) for name in slates.column_names}
-    if pair_group is None or group_time is None:
-        pair_group, group_time = np.full(count, NO_PAIR_GROUP), columns["time"].to_numpy()
-    columns["pair_group"], columns["group_time"] = pa.array(pair_group), pa.array(group_time)
+    columns["pair_group"] = pa.array(np.full(slates.num_rows, NO_PAIR_GROUP))
+    columns["group_time"] = columns["time"]
     candidates = columns["item_id"]
     offsets = np.asarray(candidates.offsets) - candidates.offsets[0].as_py()
     ids = candidates.flatten()
@@ -57,6 +63,28 @@ def example_batch(
             if feature.name != "item_id":
                 columns[feature.name] = lists(offsets, feature_values(items, feature, at))
     return pa.RecordBatch.from_pydict(columns)
+
+
+def with_pair_groups(batch: pa.RecordBatch, group: Ints, group_time: Ints) -> pa.RecordBatch:
+    """The examples as members of pair groups: which one, and when its newest answer came."""
+    for name, values in (("pair_group", group), ("group_time", group_time)):
+        batch = batch.set_column(batch.schema.get_field_index(name), name, pa.array(values))
+    return batch
+
+
+def chunks_of(slates: pa.Table, rows: Ints) -> Iterator[tuple[pa.Table, slice]]:
+    """These rows in this order, some at a time, and which of `rows` they are."""
+    slates = slates.combine_chunks()  # or every `take` would do it again
+    for start in range(0, len(rows), _SLATES_PER_CHUNK):
+        part = slice(start, start + _SLATES_PER_CHUNK)
+        yield take(slates, rows[part]), part
+
+
+def order_in_time(slates: pa.Table, time: str) -> Ints:
+    """The order of slates in a file: by a column with a time, then by user, then by request."""
+    user, _ = text_ranks(slates.column("user_id"))
+    request, _ = text_ranks(slates.column("request_id"))
+    return np.lexsort((request, user, one_chunk(slates, time).to_numpy()))
 
 
 def unknown_candidates(slates: pa.Table, items: pa.Table) -> int:

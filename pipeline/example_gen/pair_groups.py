@@ -42,6 +42,7 @@ def pair_groups(
     *,
     window_ms: float,
     max_slates: int,
+    anchors: Ints | None = None,
 ) -> PairGroups:
     """Forms one group for each arrival.
 
@@ -51,11 +52,14 @@ def pair_groups(
         satisfied, dissatisfied: `[arrivals]`, how many of each.
         window_ms: how much older than the anchor a member may be.
         max_slates: most slates a group, the anchor included; the newest are kept.
+        anchors: the arrivals whose pairs are counted; default: all.
     """
     index = np.arange(len(user))
+    anchors = index if anchors is None else anchors
     first = np.maximum(index - (max_slates - 1), _first_in_window(user, answered_ms, window_ms))
     size = index - first + 1
-    member, anchor = members(size, index)
+    member, group = members(size, anchors)
+    anchor = anchors[group]
     pairs = satisfied[anchor] * dissatisfied[member]
     # Within the anchor each pair would be met from both sides.
     pairs += np.where(member == anchor, 0, dissatisfied[anchor] * satisfied[member])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.example_gen.columnar import Ints
+from pipeline.example_gen.columnar import text_hashes
 
 # Compressed well rather than fast: runners hold what is shuffled in memory, several times over.
-_COMPRESSED = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
+COMPRESSED = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
 
 
 def to_bytes(table: pa.Table) -> bytes:
@@ -22,7 +20,7 @@ def to_bytes(table: pa.Table) -> bytes:
         if pa.types.is_string(field.type):
             table = table.set_column(index, field.name, table.column(index).dictionary_encode())
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=_COMPRESSED) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=COMPRESSED) as writer:
         writer.write_table(table)
     return sink.getvalue().to_pybytes()
 
@@ -46,19 +44,10 @@ def shards_of(table: pa.Table, column: str, shards: int) -> Iterator[tuple[int, 
     Yields:
         Every shard in turn, also those without a row.
     """
-    shard = _shard(table.column(column), shards)
+    hashed = text_hashes(table.column(column))
+    shard = (hashed % np.uint64(shards)).astype(np.int64)
     order = np.argsort(shard, kind="stable")
     ends = np.searchsorted(shard[order], np.arange(shards + 1))
     by_shard = table.take(pa.array(order))
     for number in range(shards):
         yield number, by_shard.slice(ends[number], ends[number + 1] - ends[number])
-
-
-def _shard(ids: pa.ChunkedArray, shards: int) -> Ints:
-    encoded = pc.dictionary_encode(ids).unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):  # no rows
-        return np.zeros(0, np.int64)
-    # Keyed SipHash of the text: the same in every process and on every machine.
-    texts = encoded.dictionary.to_numpy(zero_copy_only=False)
-    hashed = pd.util.hash_array(texts, categorize=False)
-    return (hashed % np.uint64(shards)).astype(np.int64)[encoded.indices.to_numpy()]

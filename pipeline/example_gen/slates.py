@@ -7,7 +7,7 @@ other user, so a log of any size is built shard by shard, a shard being any set 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipeline.example_gen.answers import (
     LATE,
     MS_PER_HOUR,
     TO_DROPPED,
+    WITHOUT_IMPRESSION,
     CandidateRows,
     JoinedAnswers,
     join_answers,
@@ -88,6 +89,8 @@ class BuiltSlates:
         liked: `item_id` and `number`: exposures in training with a behaviour level of 1 or more.
         counts: what became of every row.
         dead_letters: the rejected rows.
+        rows: the candidates of `slates`, in that order.
+        unmatched: the answers whose impression is elsewhere; see `build_slates`.
     """
 
     slates: pa.Table
@@ -95,6 +98,20 @@ class BuiltSlates:
     liked: pa.Table
     counts: Counts
     dead_letters: pa.Table
+    rows: CandidateRows
+    unmatched: pa.Table
+
+
+def with_distinct_requests(
+    impressions: pa.Table, config: DatasetConfig
+) -> tuple[pa.Table, pa.Table]:
+    """The rows in the order of the log, each with its request id, and the copies among them."""
+    impressions = in_log_order(impressions)
+    copied = copies(impressions)
+    distinct = take(impressions, ~copied)
+    if config.columns.request_id is None:
+        distinct = with_requests(distinct, config.slate)
+    return distinct, take(impressions, copied)
 
 
 def build_slates(
@@ -117,12 +134,42 @@ def build_slates(
         split_time_ms: slates from here on are for evaluation, those before for training.
         file_names: for `impressions` and `questionnaires`, what `_file` counts through.
     """
-    impressions = in_log_order(impressions)
-    copied = copies(impressions)
-    duplicates = take(impressions, copied)
-    impressions = take(impressions, ~copied)
-    if config.columns.request_id is None:
-        impressions = with_requests(impressions, config.slate)
+    distinct, duplicates = with_distinct_requests(impressions, config)
+    built = build_distinct_slates(
+        distinct,
+        questionnaires,
+        users,
+        config,
+        split_time_ms=split_time_ms,
+        file_names=file_names,
+    )
+    if not duplicates.num_rows:
+        return built
+    reasons = [DUPLICATE_ROW] * duplicates.num_rows
+    counts: Counts = Counter(built.counts)
+    _count_reasons(counts, ("impressions", "rejected"), reasons)
+    letters = row_letters("impressions", duplicates, reasons, file_names)
+    together = pa.concat_tables([letters, built.dead_letters])
+    return replace(built, counts=counts, dead_letters=together)
+
+
+def build_distinct_slates(
+    impressions: pa.Table,
+    questionnaires: pa.Table | None,
+    users: pa.Table | None,
+    config: DatasetConfig,
+    *,
+    split_time_ms: int,
+    file_names: Mapping[str, tuple[str, ...]],
+    impressions_elsewhere: bool = False,
+) -> BuiltSlates:
+    """Like `build_slates`, of rows as `with_distinct_requests` makes them.
+
+    Args:
+        impressions, questionnaires, users, config, split_time_ms, file_names: see `build_slates`.
+        impressions_elsewhere: there are other impressions of these users too. An answer whose
+            impression is not here is then neither counted nor a dead letter but `unmatched`.
+    """
     counts: Counts = Counter()
     if questionnaires is None:
         questionnaires = stand_in_answers(impressions)
@@ -136,6 +183,10 @@ def build_slates(
     at = at[why[at] == 0]
     rows = rows_at(everything, at)
     joined = join_answers(questionnaires, rows, config, split_time_ms=split_time_ms)
+    elsewhere = (joined.reason == WITHOUT_IMPRESSION) & impressions_elsewhere
+    unmatched = take(questionnaires, elsewhere)
+    if elsewhere.any():
+        questionnaires, joined = take(questionnaires, ~elsewhere), joined.at(~elsewhere)
 
     rejected_slates = _rejected_slates(rows, joined, config)
     row_why = rejected_slates[rows.slate]
@@ -160,7 +211,7 @@ def build_slates(
     counts["slates", "eval"] += int((~trains).sum())
     counts["impressions", "used"] += len(kept)
     _count_reasons(counts, ("slates", "rejected"), _reasons(rejected_slates))
-    rejected = [DUPLICATE_ROW] * duplicates.num_rows + _reasons(why)
+    rejected = _reasons(why)
     _count_reasons(counts, ("impressions", "rejected"), rejected)
     _count_answers(counts, joined)
     lost = take(impressions, why != 0)
@@ -172,10 +223,12 @@ def build_slates(
         counts,
         pa.concat_tables(
             [
-                _letters("impressions", pa.concat_tables([duplicates, lost]), rejected, file_names),
-                _letters("questionnaires", unjoined, _texts(joined.reason), file_names),
+                row_letters("impressions", lost, rejected, file_names),
+                row_letters("questionnaires", unjoined, _texts(joined.reason), file_names),
             ]
         ),
+        rows,
+        unmatched,
     )
 
 
@@ -371,9 +424,10 @@ def _count_answers(counts: Counts, joined: JoinedAnswers) -> None:
     _count_reasons(counts, ("answers", "rejected"), _texts(joined.reason[~late]))
 
 
-def _letters(
-    name: str, rows: pa.Table, reasons: list[str], file_names: Mapping[str, tuple[str, ...]]
+def row_letters(
+    name: str, rows: pa.Table, reasons: Sequence[str], file_names: Mapping[str, tuple[str, ...]]
 ) -> pa.Table:
+    """Dead letters of canonical rows of the impressions or questionnaires table."""
     letters = dead_letters(
         name,
         [file_names[name][index] for index in numbers(rows, "_file")],

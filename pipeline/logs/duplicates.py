@@ -21,7 +21,7 @@ def later_copies(rows: pa.Table, columns: Sequence[str] | None = None) -> np.nda
     codes = [_codes(rows.column(name)) for name in names]
     mixed = np.zeros(rows.num_rows, np.uint64)
     for code in codes:
-        mixed = _mix(mixed ^ code)
+        mixed = mix(mixed ^ code)
     order = np.argsort(mixed, kind="stable")
     repeated = mixed[order[1:]] == mixed[order[:-1]]
     several = np.zeros(rows.num_rows, bool)
@@ -50,7 +50,7 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
     return bits ^ (missing.astype(np.uint64) << np.uint64(63))
 
 
-def _mix(bits: np.ndarray) -> np.ndarray:
+def mix(bits: np.ndarray) -> np.ndarray:
     """Spreads every bit over all 64 (the finaliser of MurmurHash3, a bijection)."""
     bits = (bits ^ (bits >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     bits = (bits ^ (bits >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)

@@ -18,7 +18,7 @@ from pipeline.logs.errors import LogError
 
 BATCH_ROWS = 65_536
 _CSV_BLOCK_BYTES = 4 << 20
-_SUFFIXES = (".parquet", ".csv", ".csv.gz")
+DATA_SUFFIXES = (".parquet", ".csv", ".csv.gz")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def find_files(table: Table, table_name: str, data_dir: str | Path) -> list[Path
         if path.is_file() and not path.name.startswith(".")
     }
     if not found:
-        there = sorted(path.name for path in root.iterdir() if path.name.endswith(_SUFFIXES))
+        there = sorted(path.name for path in root.iterdir() if path.name.endswith(DATA_SUFFIXES))
         held = f"the directory holds {', '.join(there[:8]) or 'no Parquet or CSV file'}"
         raise LogError(
             str(root / table.path[0]),

@@ -52,6 +52,20 @@ from pipeline.logs.values import Kind, expected_type
 
 Wanted = list[tuple[str, Kind]]
 
+# The canonical questionnaires table.
+QUESTIONNAIRE_ROWS = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("issued_ms", pa.int64()),
+        ("answered_ms", pa.int64()),
+        ("answer", pa.int8()),
+        ("_file", pa.int32()),
+        ("_row", pa.int64()),
+    ]
+)
+
 
 def find_tables(
     config: DatasetConfig, data_dir: str | Path, *, rows_per_part: int = 1_000_000
@@ -75,9 +89,7 @@ def find_tables(
         table = getattr(config.tables, name)
         if table is None:
             continue
-        parts = find_parts(table, name, data_dir, rows_per_part=rows_per_part)
-        for path in dict.fromkeys(part.path for part in parts):
-            _check_columns(path, _wanted(config, name))
+        parts = find_table(config, name, data_dir, rows_per_part=rows_per_part)
         if name != "questionnaires" and not any(has_rows(part.path) for part in parts):
             files = f"{len(parts)} files" if len(parts) > 1 else parts[0].name
             raise LogError(
@@ -87,6 +99,17 @@ def find_tables(
             )
         tables[name] = parts
     return tables
+
+
+def find_table(
+    config: DatasetConfig, name: str, data_dir: str | Path, *, rows_per_part: int = 1_000_000
+) -> tuple[LogPart, ...]:
+    """The parts of one table of the config, its columns checked. Raises `LogError`."""
+    table = getattr(config.tables, name)
+    parts = find_parts(table, name, data_dir, rows_per_part=rows_per_part)
+    for path in dict.fromkeys(part.path for part in parts):
+        _check_columns(path, _wanted(config, name))
+    return parts
 
 
 def read_impressions(config: DatasetConfig, part: LogPart) -> Iterator[Batch]:
