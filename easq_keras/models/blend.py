@@ -73,7 +73,7 @@ class Blend(EASQ):
     >>> model = Blend([FeatureSpec("item", "categorical", num_buckets=50)], alpha=0.0)
     >>> x = {"item": np.array([[1, 2, 3]])}
     >>> behaviour = model(x)["score"]
-    >>> model.trade_off.assign(2.0)
+    >>> _ = model.trade_off.assign(2.0)
     >>> outputs = model(x)
     >>> np.allclose(outputs["score"], behaviour + 2 * outputs["satisfaction"])
     True
