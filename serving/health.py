@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import grpc
-
 from serving.declared_protos import declare
+from serving.errors import not_found
+from serving.rpc_methods import IsActive, Method, parsed
 
 SERVICE = "grpc.health.v1.Health"
 _CLASSES = declare(
@@ -26,44 +25,28 @@ SERVING = 1
 NOT_SERVING = 2
 SERVICE_UNKNOWN = 3
 
-_WATCH_SECONDS = 0.5
 
-
-def health_handler(status: Callable[[str], int]) -> grpc.GenericRpcHandler:
-    """Check and Watch.
+def health_methods(status: Callable[[str], int]) -> Mapping[str, Method]:
+    """Check and Watch, by RPC path.
 
     Args:
         status: `SERVING`, `NOT_SERVING` or `SERVICE_UNKNOWN` of a service name, "" being the
-            whole server.
+            whole server. It changes only when the server stops.
     """
 
-    def check(request: Any, context: grpc.ServicerContext) -> Any:
+    def check(request: Any, is_active: IsActive) -> Any:
         found = status(request.service)
         if found == SERVICE_UNKNOWN:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {request.service!r}")
+            raise not_found(f"unknown service {request.service!r}")
         return HealthCheckResponse(status=found)
 
-    def watch(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        ended = threading.Event()
-        context.add_callback(ended.set)
-        last = None
-        while not ended.is_set():
-            found = status(request.service)
-            if found != last:
-                last = found
-                yield HealthCheckResponse(status=found)
-            if found == NOT_SERVING:
-                return
-            ended.wait(_WATCH_SECONDS)
+    def watch(request: Any, is_active: IsActive) -> Any:
+        return HealthCheckResponse(status=status(request.service))
 
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            "Check": grpc.unary_unary_rpc_method_handler(
-                check, HealthCheckRequest.FromString, HealthCheckResponse.SerializeToString
-            ),
-            "Watch": grpc.unary_stream_rpc_method_handler(
-                watch, HealthCheckRequest.FromString, HealthCheckResponse.SerializeToString
-            ),
-        },
-    )
+    return {
+        f"/{SERVICE}/Check": Method(parsed(HealthCheckRequest, check)),
+        f"/{SERVICE}/Watch": Method(
+            parsed(HealthCheckRequest, watch),
+            watch=lambda: bytes(HealthCheckResponse(status=NOT_SERVING).SerializeToString()),
+        ),
+    }
