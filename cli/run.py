@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("easq")
 _SERVER_SECONDS = 120
+_PRESETS = {"recommended": "EASQ", "paper": "EASQ-paper"}
 
 
 @click.command(
@@ -51,7 +52,17 @@ _SERVER_SECONDS = 120
     show_default=True,
     help="Folder of everything the run leaves behind.",
 )
-@click.option("--preset", type=click.Choice(["recommended", "paper"]), help="The method's preset.")
+@click.option(
+    "--method",
+    metavar="NAME",
+    help="What is trained: EASQ (the default), EMER, Blend, Imputation, …; an unknown name lists "
+    "them all.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(_PRESETS)),
+    help="recommended: --method EASQ; paper: --method EASQ-paper.",
+)
 @click.option(
     "--settings",
     "settings_file",
@@ -64,6 +75,7 @@ def command(
     dataset: str,
     data_dir: Path | None,
     workdir: Path,
+    method: str | None,
     preset: str | None,
     settings_file: Path | None,
     seed: int | None,
@@ -82,7 +94,9 @@ def command(
 
     try:
         config = load_dataset_config(dataset)
-        settings = _settings(settings_file, preset=preset, seed=seed, no_cache=no_cache)
+        settings = _settings(
+            settings_file, method=method or _PRESETS.get(preset), seed=seed, no_cache=no_cache
+        )
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     if data_dir is None and config.name != "simulated":
@@ -101,15 +115,15 @@ def command(
 
 
 def _settings(
-    file: Path | None, *, preset: str | None, seed: int | None, no_cache: bool
+    file: Path | None, *, method: str | None, seed: int | None, no_cache: bool
 ) -> RunSettings:
     """The settings of the file with the options of the command line laid over them."""
     from pipeline.configs import RunSettings
 
     settings = RunSettings.from_yaml(file) if file else RunSettings()
     chosen: dict[str, Any] = {}
-    if preset is not None:
-        chosen["preset"] = preset
+    if method is not None:
+        chosen["method"] = method
     if seed is not None:
         chosen["seed"] = seed
     trainer = dataclasses.replace(settings.trainer, **chosen)
@@ -127,11 +141,11 @@ def _run(
 
     with framework_log(place.framework_log) as terminal, ProgressDisplay(terminal) as display:
         with display.step("Import of TFX"):
-            import pipeline.pipeline
-            import pipeline.trainer
+            import pipeline.pipeline  # noqa: F401
+            from pipeline.training_session import check_model_settings
 
             # Before any work: a wrong setting of the model costs seconds, not a run.
-            pipeline.trainer.check_model_settings(settings.trainer)
+            check_model_settings(settings.trainer)
         if data_dir is None:
             with display.step("Simulator") as detail:
                 counts = _simulated_logs(place.logs)

@@ -4,7 +4,8 @@
 
 A YAML file holds the fields by name, e.g.
 
-    trainer: {preset: paper, batch_size: 128, model: {lambda_2: 3.0}}
+    trainer: {method: EASQ-paper, batch_size: 128, model: {lambda_dpo: 3.0}}
+    tuning: {trials: 24}
     gate: {behaviour_loss: 0.01}
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +22,22 @@ from pipeline.logs.checked import ConfigError, build, read_yaml, require
 
 # What the model is called by servers and clients.
 MODEL_NAME = "easq"
-Preset = Literal["recommended", "paper"]
+# The trained ones of `easq_keras.models.methods`, here so that no help text waits for TensorFlow.
+Method = Literal[
+    "EMER",
+    "EMER_s-pair",
+    "EMER_s-level",
+    "Imputation",
+    "SAQRec",
+    "SAQRec-listwise",
+    "Blend",
+    "EASQ",
+    "EASQ-paper",
+    "EASQ-w/o-LoRA",
+    "EASQ-w/o-MoE",
+    "EASQ-w/o-DPO",
+    "EASQ-TopK",
+]
 # FnApiRunner runs in this process. Beam's own default first tries to download a runner binary.
 IN_PROCESS_BEAM = ("--runner=FnApiRunner",)
 
@@ -30,23 +47,27 @@ class TrainerSettings:
     """How the model is trained: one pass over the train split, in time order.
 
     Attributes:
-        preset: `recommended` or `paper`, see `easq_keras.models.EASQ`.
-        model: settings of the model that differ from the preset's, as JSON text; in YAML and in
-            `from_dict` a mapping. The names are those of `easq_keras.models.EASQSettings`.
+        method: what is trained, a name of `easq_keras.models.methods`.
+        model: settings of the model that differ from the method's, as JSON text; in YAML and in
+            `from_dict` a mapping. The names are those of the method's settings, e.g.
+            `easq_keras.models.EASQSettings`.
         batch_size: dense slates a step.
         answered_per_batch: answered slates a step, fresh and replayed; 0 trains without answers.
         replay: whether answered rows that no fresh answer fills replay earlier ones. None: as the
-            preset has it: `recommended` replays, `paper` does not.
+            method has it: `EASQ` replays, `EASQ-paper` does not.
+        replay_memory: how many earlier answers go on being replayed when training continues with
+            another span of the log; the newest are kept.
         seed: of the initial weights and the replay.
         steps_per_execution: steps compiled into one call.
         jit_compile: whether XLA compiles the step: half a minute once, and faster ever after.
     """
 
-    preset: Preset = "recommended"
+    method: Method = "EASQ"
     model: str = "{}"
     batch_size: int = 32
     answered_per_batch: int = 32
     replay: bool | None = None
+    replay_memory: int = 10_000
     seed: int = 0
     steps_per_execution: int = 16
     jit_compile: bool = True
@@ -55,20 +76,48 @@ class TrainerSettings:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         rows = self.answered_per_batch
         require(rows >= 0, "answered_per_batch", rows, "0 or more")
+        memory = self.replay_memory
+        require(memory >= 0, "replay_memory", memory, "0 or more")
         require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2**31 - 1")
         steps = self.steps_per_execution
         require(steps >= 1, "steps_per_execution", steps, "1 or more")
         require(isinstance(json.loads(self.model), dict), "model", self.model, "a JSON object")
 
     @property
-    def replays(self) -> bool:
-        """Whether earlier answers are replayed."""
-        return self.preset == "recommended" if self.replay is None else self.replay
-
-    @property
     def model_overrides(self) -> dict[str, Any]:
-        """The settings of the model that differ from the preset's."""
+        """The settings of the model that differ from the method's."""
         return json.loads(self.model)
+
+    def with_model(self, changes: Mapping[str, Any]) -> TrainerSettings:
+        """The same with some settings of the model changed."""
+        model = json.dumps({**self.model_overrides, **changes}, sort_keys=True)
+        return dataclasses.replace(self, model=model)
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """The search for the settings of the model, on the last part of the training period.
+
+    Attributes:
+        trials: settings to try; 0: no search, the model is trained as `trainer` says.
+        validation_fraction: share of the training slates, the newest, that judge and do not train.
+        behaviour_loss: how far behaviour NDCG@10 may fall below that of the same model with its
+            trade-off weight at 0.
+        seed: of what is drawn.
+    """
+
+    trials: int = 0
+    validation_fraction: float = 0.2
+    behaviour_loss: float = 0.02
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.trials >= 0, "trials", self.trials, "0 or more")
+        share = self.validation_fraction
+        require(0 < share < 1, "validation_fraction", share, "between 0 and 1, both excluded")
+        loss = self.behaviour_loss
+        require(0 <= loss <= 1, "behaviour_loss", loss, "between 0 and 1")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2**31 - 1")
 
 
 @dataclass(frozen=True)
@@ -123,12 +172,13 @@ class RunSettings:
     """All settings of one pipeline run.
 
     Attributes:
-        trainer, gate, infra_check: see there.
+        trainer, tuning, gate, infra_check: see there.
         beam_args: options of the Beam pipelines, e.g. `["--runner=FnApiRunner"]`.
         enable_cache: whether a component whose inputs did not change is taken from the last run.
     """
 
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    tuning: TuningSettings = field(default_factory=TuningSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     infra_check: InfraCheckSettings = field(default_factory=InfraCheckSettings)
     beam_args: tuple[str, ...] = IN_PROCESS_BEAM

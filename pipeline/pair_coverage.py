@@ -36,10 +36,12 @@ class PairCoverage:
         batches: Batches seen.
         with_pair: Of these, batches with at least one pair.
         pairs: Pairs in all.
+        groups: Pair groups in all, each of which is fresh in one batch.
     """
 
     def __init__(self) -> None:
         self.batches = 0
+        self.groups = 0
         self.with_pair = 0
         self.pairs = 0
 
@@ -57,6 +59,7 @@ class PairCoverage:
         self.batches += 1
         self.with_pair += pairs > 0
         self.pairs += pairs
+        self.groups += len(np.unique(groups[groups >= 0]))
 
     def to_dict(self) -> dict[str, float]:
         """Shares and means for the report; 0 before any batch."""

@@ -6,13 +6,15 @@ drowned; shuffled or repeated they would leak the future. So ExampleGen keeps th
 dense slates is followed by a fixed number of answered slates: first the groups whose answer arrived
 since the previous batch, whole, and then, if asked for, answers replayed at random from those that
 have *already* arrived. No batch ever sees an answer from its own future, and the same seed gives
-the same batches.
+the same batches. What has arrived is remembered from one pass to the next (`AnsweredSlates.after`),
+so that training can go on with the next span of a log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -24,10 +26,16 @@ Batch = tuple[Tensors, Tensors]
 
 LABELS = (BEHAVIOUR_LABEL, ANSWER_LABEL, "pair_group", "time", "group_time")
 _PARSED_AHEAD = 1024
+_EVER = np.iinfo(np.int64).min
+_NEVER = np.iinfo(np.int64).max
 
 
 def slate_dataset(
-    files: Sequence[str], parse: Callable[[tf.Tensor], Tensors], batch_size: int
+    files: Sequence[str],
+    parse: Callable[[tf.Tensor], Tensors],
+    batch_size: int,
+    *,
+    first: int | None = None,
 ) -> tf.data.Dataset:
     """Reads transformed slates in file order.
 
@@ -35,8 +43,9 @@ def slate_dataset(
         files: TFRecord files, read one after the other in this order.
         parse: Serialized examples `[n]` to transformed features.
         batch_size: Slates a batch; the last batch may be smaller.
+        first: Read the first so many slates only.
     """
-    records = tf.data.TFRecordDataset(list(files))
+    records = tf.data.TFRecordDataset(list(files)).take(-1 if first is None else first)
     # Parsing and transforming cost less per slate in large blocks than in training batches.
     block = max(batch_size, _PARSED_AHEAD // batch_size * batch_size)
     return (
@@ -54,38 +63,108 @@ class AnsweredSlates:
         tensors: Transformed features and labels, first axis = slates.
         group_end: int64 `[groups]`, one past the last slate of each group.
         arrival: int64 ms `[groups]`, when the group's newest answer arrived; never decreasing.
+        learnt: The first so many groups were fresh in an earlier pass and are only replayed.
     """
 
-    tensors: Tensors
+    tensors: dict[str, np.ndarray]
     group_end: np.ndarray
     arrival: np.ndarray
+    learnt: int = 0
 
     @classmethod
-    def from_batches(cls, batches: tf.data.Dataset) -> AnsweredSlates | None:
-        """Collects the split `answered`; `None` where it holds no slate."""
-        parts: list[dict[str, np.ndarray]] = list(batches.as_numpy_iterator())
+    def from_batches(cls, batches: tf.data.Dataset) -> AnsweredSlates:
+        """Collects the split `answered`, which may be empty."""
+        parts = list(batches.as_numpy_iterator())
         if not parts:
-            return None
+            parts = [
+                {
+                    name: np.zeros([0, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
+                    for name, spec in batches.element_spec.items()
+                }
+            ]
         tensors = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         group, arrival = tensors["pair_group"], tensors["group_time"]
-        last = np.flatnonzero(np.append(group[1:] != group[:-1], True))
+        last = np.flatnonzero(np.append(group[1:] != group[:-1], True)[: len(group)])
         if np.any(np.diff(arrival[last]) < 0):
             raise ValueError(
                 "split 'answered': groups are not in the order of group_time; expected "
                 "ExampleGen's order. Run ExampleGen again."
             )
-        constants = {name: tf.constant(value) for name, value in tensors.items()}
-        return cls(constants, last.astype(np.int64) + 1, arrival[last])
+        return cls(tensors, last.astype(np.int64) + 1, arrival[last])
+
+    def after(self, memory: AnsweredSlates) -> AnsweredSlates:
+        """The stream that goes on after an earlier one.
+
+        Args:
+            memory: What `remembered` returned at the end of the earlier pass. All of it has
+                arrived; groups that were never fresh are so in the first batches.
+        """
+        tensors = {
+            name: np.concatenate([memory.tensors[name], value])
+            for name, value in self.tensors.items()
+        }
+        earlier = len(memory.tensors["pair_group"])
+        group_end = np.concatenate([memory.group_end, self.group_end + earlier])
+        # Each span counts its groups from 0.
+        sizes = np.diff(group_end, prepend=0)
+        tensors["pair_group"] = np.repeat(np.arange(len(group_end), dtype=np.int64), sizes)
+        arrived = np.full(len(memory.group_end), _EVER)
+        return replace(
+            memory,
+            tensors=tensors,
+            group_end=group_end,
+            arrival=np.concatenate([arrived, self.arrival]),
+        )
+
+    def remembered(self, learnt: int, limit: int) -> AnsweredSlates:
+        """What the next pass needs of this one.
+
+        Args:
+            learnt: How many groups, from the first, have been fresh by now. Of them only the
+                anchors are kept, which is what is replayed; the others stay whole.
+            limit: The most learnt groups to keep; the newest are.
+        """
+        kept = np.arange(max(learnt - limit, 0), learnt)
+        waiting = np.arange(self.group_end[learnt - 1] if learnt else 0, len(self))
+        rows = np.concatenate([self.group_end[kept] - 1, waiting]).astype(np.int64)
+        shrunk = len(self) - len(rows)
+        group_end = np.concatenate([np.arange(len(kept)) + 1, self.group_end[learnt:] - shrunk])
+        return AnsweredSlates(
+            {name: value[rows] for name, value in self.tensors.items()},
+            group_end.astype(np.int64),
+            np.concatenate([self.arrival[kept], self.arrival[learnt:]]),
+            learnt=len(kept),
+        )
+
+    def __len__(self) -> int:
+        return len(self.tensors["pair_group"])
+
+    def save(self, path: Path) -> None:
+        """Writes an uncompressed `.npz` file."""
+        arrays = {f"slates/{name}": value for name, value in self.tensors.items()}
+        np.savez(path, group_end=self.group_end, arrival=self.arrival, learnt=self.learnt, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> AnsweredSlates:
+        """Reads what `save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            tensors = {
+                name.removeprefix("slates/"): file[name]
+                for name in file.files
+                if name.startswith("slates/")
+            }
+            return cls(tensors, file["group_end"], file["arrival"], int(file["learnt"]))
 
 
 def training_batches(
     dense: tf.data.Dataset,
-    answered: AnsweredSlates | None,
+    answered: AnsweredSlates,
     *,
     batch_size: int,
     answered_per_batch: int,
     replay: bool,
     seed: int,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Mixes both streams into batches of `batch_size + answered_per_batch` slates of static shape.
 
@@ -97,24 +176,29 @@ def training_batches(
     Args:
         dense: Transformed slates in time order, batched by `batch_size`; the last batch may be
             smaller.
-        answered: The answered stream, or `None`.
+        answered: The answered stream.
         batch_size: Dense slates a batch.
         answered_per_batch: Answered slates a batch. A group that does not fit waits for the next
             batch; a group larger than this keeps its newest slates.
         replay: Whether free answered rows are filled with replayed answers (one slate each, no pair
             group).
         seed: Seed of the replay.
+        first_step: Number of the first batch: what is replayed depends on it and the seed alone.
 
     Returns:
         A dataset of `(features, labels)`; labels are `behaviour` and `answer` float32 `[rows, W]`
-        (−1: none) and `pair_group` int64 `[rows]` (−1: none).
+        (−1: none), `exposed` float32 `[rows, W]` (1 shown, 0 not) and `pair_group` int64 `[rows]`
+        (−1: none).
     """
     dense = dense.map(
         lambda slates: _pad_rows(slates, batch_size), num_parallel_calls=tf.data.AUTOTUNE
     )
-    if answered is None or answered_per_batch == 0:
+    if answered_per_batch == 0:
         return dense.map(_dense_batch, num_parallel_calls=tf.data.AUTOTUNE)
 
+    if len(answered) == 0:
+        answered = _nobody_answered(answered)
+    tensors = {name: tf.constant(value) for name, value in answered.tensors.items()}
     group_end = tf.constant(answered.group_end)
     group_start = tf.concat([tf.zeros([1], tf.int64), group_end[:-1]], axis=0)
     arrival = tf.constant(answered.arrival)
@@ -157,11 +241,11 @@ def training_batches(
         rows = tf.where(filled, rows, tf.zeros_like(rows))
         return (next_group, step + 1), (slates, rows, fresh, filled)
 
-    start_state = (tf.zeros([], tf.int64), tf.zeros([], tf.int64))
+    start_state = (tf.constant(answered.learnt, tf.int64), tf.constant(first_step, tf.int64))
     picked = dense.scan(initial_state=start_state, scan_func=pick)
 
     def mix(slates: Tensors, rows: tf.Tensor, fresh: tf.Tensor, filled: tf.Tensor) -> Batch:
-        gathered = {name: tf.gather(value, rows) for name, value in answered.tensors.items()}
+        gathered = {name: tf.gather(value, rows) for name, value in tensors.items()}
         column = filled[:, None]
         gathered[MASK] = tf.where(column, gathered[MASK], 0)
         answers = tf.where(column, gathered[ANSWER_LABEL], -1.0)
@@ -171,10 +255,24 @@ def training_batches(
             features[name] = tf.concat([features[name], gathered[name]], axis=0)
         labels["behaviour"] = tf.concat([labels["behaviour"], -tf.ones_like(answers)], axis=0)
         labels["answer"] = tf.concat([labels["answer"], answers], axis=0)
+        exposed = tf.where(column, _exposed(gathered[BEHAVIOUR_LABEL]), 0.0)
+        labels["exposed"] = tf.concat([labels["exposed"], exposed], axis=0)
         labels["pair_group"] = tf.concat([labels["pair_group"], groups], axis=0)
         return features, labels
 
     return picked.map(mix, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _nobody_answered(empty: AnsweredSlates) -> AnsweredSlates:
+    """One group of an empty slate that never arrives: batches keep their shape."""
+    tensors = {
+        name: np.zeros([1, *value.shape[1:]], value.dtype) for name, value in empty.tensors.items()
+    }
+    return AnsweredSlates(tensors, np.array([1]), np.array([_NEVER]))
+
+
+def _exposed(behaviour: tf.Tensor) -> tf.Tensor:
+    return tf.cast(behaviour >= 0, tf.float32)
 
 
 def _pad_rows(slates: Tensors, rows: int) -> Tensors:
@@ -195,5 +293,6 @@ def _dense_batch(slates: Tensors) -> Batch:
     return features, {
         "behaviour": behaviour,
         "answer": -tf.ones_like(behaviour),
+        "exposed": _exposed(behaviour),
         "pair_group": -tf.ones_like(slates["pair_group"]),
     }

@@ -66,7 +66,7 @@ def build_report(
             "run": {
                 "command": command,
                 "dataset": dataset.name,
-                "preset": settings.trainer.preset,
+                "method": settings.trainer.method,
                 "seed": settings.trainer.seed,
                 "versions": {name: _version(name) for name in _PACKAGES},
                 "settings": settings.to_dict(),

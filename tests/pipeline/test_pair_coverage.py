@@ -50,3 +50,14 @@ def test_batches_are_counted_and_pass_unchanged():
     seen = [features["x"] for features, _ in coverage.observe(batches).as_numpy_iterator()]
     assert seen == [0, 1, 2, 3]
     assert coverage.to_dict() == {"share_of_batches": 0.5, "pairs_per_batch": 0.5}
+
+
+def test_fresh_groups_are_counted_once_each_and_replayed_rows_not_at_all():
+    labels = {
+        "answer": np.ones([2, 4, 1], np.float32),
+        "pair_group": [[0, 0, 1, -1], [2, -1, -1, -1]],
+    }
+    batches = tf.data.Dataset.from_tensor_slices(({"x": np.arange(2)}, labels))
+    coverage = PairCoverage()
+    list(coverage.observe(batches).as_numpy_iterator())
+    assert coverage.groups == 3

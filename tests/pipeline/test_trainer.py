@@ -9,10 +9,17 @@ import pytest
 import tensorflow as tf
 
 from easq_keras.export import scoring_model
+from easq_keras.models.methods import METHODS, method_info
 from pipeline.configs import TrainerSettings
 from pipeline.exporting import export_ranker
 from pipeline.logs.checked import ConfigError
-from pipeline.trainer import build_model, check_model_settings, feature_specs, run_fn
+from pipeline.trainer import run_fn
+from pipeline.training_session import (
+    TrainingSession,
+    build_model,
+    check_model_settings,
+    feature_specs,
+)
 from tests.pipeline.conftest import TINY_SLATES, slate_example
 
 SMALL = '{"units": 8, "num_heads": 2, "num_experts": 2, "expert_hidden_dim": 4}'
@@ -50,6 +57,8 @@ def fn_args(tmp_path, tiny_dataset, tiny_transform_dir):
         transform_graph_path=tiny_transform_dir,
         serving_model_dir=str(tmp_path / "model" / "Format-Serving"),
         model_run_dir=str(tmp_path / "model_run"),
+        base_model=None,
+        hyperparameters=None,
         custom_config={
             "dataset_config": tiny_dataset.to_json(),
             "trainer": dataclasses.asdict(settings),
@@ -68,7 +77,11 @@ def test_a_run_leaves_a_served_model_and_a_record(fn_args, tiny_examples, tmp_pa
     assert scores.shape == (3, 4)
     record = json.loads((tmp_path / "model_run" / "training.json").read_text())
     assert record["steps"] == 3  # 11 slates in batches of 4
+    assert record["method"] == "EASQ"
+    assert record["trade_off"] == {"lambda_dpo": 0.5}
     assert record["settings"]["units"] == 8
+    # The second answer is newer than the slates of the first batch, and not than the last.
+    assert record["answers"] == {"fresh_groups": 2, "waiting_groups": 0, "remembered": 2}
     assert record["history"]["step"][-1] <= 3
     assert np.isfinite(record["history"]["loss"]).all()
 
@@ -79,6 +92,45 @@ def test_the_same_seed_gives_the_same_scores(fn_args, tiny_examples, tmp_path):
     fn_args.serving_model_dir = str(tmp_path / "again")
     run_fn(fn_args)
     np.testing.assert_array_equal(served_scores(fn_args.serving_model_dir, tiny_examples), first)
+
+
+def with_settings(fn_args, **changes):
+    fn_args.custom_config["trainer"].update(changes)
+    return fn_args
+
+
+def test_the_next_span_goes_on_where_the_last_one_stopped(
+    fn_args, tiny_dataset, tiny_examples, tmp_path
+):
+    run_fn(fn_args)
+    first = fn_args.serving_model_dir
+    fn_args.base_model = first
+    fn_args.serving_model_dir = str(tmp_path / "second" / "Format-Serving")
+    run_fn(fn_args)
+    settings = TrainerSettings(**fn_args.custom_config["trainer"])
+    session = TrainingSession(settings, tiny_dataset, fn_args.transform_graph_path)
+    session.restore(str(tmp_path / "second" / "checkpoint"))
+    assert session.steps == 6
+    scores = [served_scores(folder, tiny_examples) for folder in (first, fn_args.serving_model_dir)]
+    assert np.abs(scores[0] - scores[1]).max() > 0
+    record = json.loads((tmp_path / "model_run" / "training.json").read_text())
+    assert record["steps"] == 3
+    assert record["answers"] == {"fresh_groups": 2, "waiting_groups": 0, "remembered": 4}
+
+
+def test_a_checkpoint_of_another_shape_is_refused(fn_args, tmp_path):
+    run_fn(fn_args)
+    fn_args.base_model = fn_args.serving_model_dir
+    with pytest.raises(ValueError, match="does not fit the model"):
+        run_fn(with_settings(fn_args, model="{}"))
+
+
+def test_tuned_hyperparameters_are_settings_of_the_model(fn_args, tmp_path):
+    fn_args.hyperparameters = {"space": [], "values": {"lambda_dpo": 0.25, "units": 16}}
+    run_fn(fn_args)
+    record = json.loads((tmp_path / "model_run" / "training.json").read_text())
+    assert record["trade_off"] == {"lambda_dpo": 0.25}
+    assert (record["settings"]["units"], record["settings"]["num_heads"]) == (16, 2)
 
 
 def test_a_dataset_without_answers_still_trains(fn_args, tiny_examples):
@@ -129,20 +181,33 @@ def test_a_model_server_restores_every_variable(
     np.testing.assert_allclose(scores, served_scores(directory, tiny_examples), atol=1e-6)
 
 
-@pytest.mark.parametrize("preset", ["recommended", "paper"])
-def test_the_served_score_is_the_training_graphs(
-    preset, tiny_dataset, tiny_transform_output, tiny_transformed, tiny_examples, tmp_path
+# One of each kind of served graph; the others are variants of these.
+QUICK_METHODS = ("EMER", "Blend", "EASQ-paper")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=[] if name in QUICK_METHODS else pytest.mark.slow)
+        for name in METHODS
+    ],
+)
+def test_every_method_trains_and_serves_the_score_of_its_training_graph(
+    method, fn_args, tiny_dataset, tiny_transformed, tiny_examples, tmp_path
 ):
-    model = build_model(TrainerSettings(preset=preset, model=SMALL), tiny_dataset)
-    for variable in model.trainable_variables:  # LoRA's B starts at zero and would hide its path
-        variable.assign(variable + 0.05 * tf.random.stateless_normal(variable.shape, [1, 2]))
-    directory = str(tmp_path / "served")
-    export_ranker(scoring_model(model), tiny_transform_output, tiny_dataset, directory)
+    run_fn(with_settings(fn_args, method=method))
+    settings = TrainerSettings(**fn_args.custom_config["trainer"])
+    session = TrainingSession(settings, tiny_dataset, fn_args.transform_graph_path)
+    session.restore(str(tmp_path / "model" / "checkpoint"))
     mask = tiny_transformed["mask"] == 1
-    expected = model(tiny_transformed)["score"].numpy()[mask]
-    assert np.ptp(expected) > 0.01
-    served = served_scores(directory, tiny_examples)[mask]
+    expected = session.model(tiny_transformed)["score"].numpy()[mask]
+    assert np.ptp(expected) > 1e-4
+    served = served_scores(fn_args.serving_model_dir, tiny_examples)[mask]
     np.testing.assert_allclose(served, expected, atol=1e-6)
+    record = json.loads((tmp_path / "model_run" / "training.json").read_text())
+    assert (record["method"], record["steps"]) == (method, 3)
+    trade_off = method_info(method).trade_off
+    assert record["trade_off"] == (trade_off and {trade_off: record["settings"][trade_off]})
 
 
 def test_the_served_graph_holds_no_satisfaction_path(tiny_dataset, tiny_transform_output, tmp_path):

@@ -2,6 +2,8 @@
 future.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,14 +32,14 @@ def dense_slates(times, batch_size):
 
 def answered_slates(groups):
     """`groups` is a list of (arrival, [x of each slate]); the last slate of a group is its
-    anchor.
+    anchor. Of each slate, the first candidate was shown.
     """
     rows = [(group, arrival, x) for group, (arrival, xs) in enumerate(groups) for x in xs]
     count = len(rows)
     slates = {
         "x": np.array([x for _, _, x in rows], np.int64),
         "mask": np.ones([count, WIDTH], np.int64),
-        "behaviour_level": np.ones([count, WIDTH], np.float32),
+        "behaviour_level": np.tile(np.float32([1, -1]), [count, 1]),
         "answer_label": np.tile(np.float32([1, -1]), [count, 1]),
         "pair_group": np.array([group for group, _, _ in rows], np.int64),
         "time": np.zeros([count], np.int64),
@@ -46,8 +48,10 @@ def answered_slates(groups):
     return AnsweredSlates.from_batches(tf.data.Dataset.from_tensor_slices(slates).batch(3))
 
 
-def batches(times, groups, *, batch_size=2, room=3, replay=False, seed=0):
-    answered = answered_slates(groups) if groups else None
+def batches(times, groups, *, batch_size=2, room=3, replay=False, seed=0, memory=None, step=0):
+    answered = answered_slates(groups)
+    if memory is not None:
+        answered = answered.after(memory)
     dataset = training_batches(
         dense_slates(times, batch_size),
         answered,
@@ -55,6 +59,7 @@ def batches(times, groups, *, batch_size=2, room=3, replay=False, seed=0):
         answered_per_batch=room,
         replay=replay,
         seed=seed,
+        first_step=step,
     )
     return list(dataset.as_numpy_iterator())
 
@@ -91,6 +96,7 @@ def test_dense_rows_carry_behaviour_and_answered_rows_carry_answers():
     ((features, labels),) = batches([10, 20], [(5, [101])], room=2)
     np.testing.assert_array_equal(labels["behaviour"], [[1, 0], [1, 0], [-1, -1], [-1, -1]])
     np.testing.assert_array_equal(labels["answer"], [[-1, -1], [-1, -1], [1, -1], [-1, -1]])
+    np.testing.assert_array_equal(labels["exposed"], [[1, 1], [1, 1], [1, 0], [0, 0]])
     np.testing.assert_array_equal(labels["pair_group"], [-1, -1, 0, -1])
     np.testing.assert_array_equal(features["mask"][:, 0], [1, 1, 1, 0])
     assert set(features) == {"x", "mask"}
@@ -125,10 +131,59 @@ def test_a_seed_repeats_its_batches():
     assert same[0] != same[2]
 
 
-def test_without_answers_there_are_dense_rows_alone():
-    ((features, labels),) = batches([10, 20], [])
-    assert features["x"].tolist() == [1, 2]
+def test_without_answers_the_answered_rows_are_empty():
+    ((features, labels),) = batches([10, 20], [], room=1, replay=True)
+    assert features["x"][:2].tolist() == [1, 2]
+    np.testing.assert_array_equal(features["mask"][:, 0], [1, 1, 0])
     assert (labels["answer"] == -1).all()
+    assert labels["pair_group"].tolist() == [-1, -1, -1]
+
+
+def test_without_room_for_answers_there_are_dense_rows_alone():
+    ((features, labels),) = batches([10, 20], [(5, [101])], room=0)
+    assert features["x"].tolist() == [1, 2]
+    assert labels["exposed"].tolist() == [[1, 1], [1, 1]]
+
+
+def test_the_next_span_replays_what_the_last_one_learnt_and_freshens_what_waited():
+    first = answered_slates([(5, [101, 102]), (6, [103]), (7, [104, 105])])
+    memory = first.remembered(learnt=2, limit=10)
+    assert memory.tensors["x"].tolist() == [102, 103, 104, 105]  # anchors, then what waits
+    one, two = batches([80, 90, 95, 99], [(92, [201])], room=4, replay=True, memory=memory)
+    # The span counts its groups from 0 again, and three groups were before its first one.
+    assert answered_part(one)[:2] == [(104, 2), (105, 2)]
+    assert {x for x, _ in answered_part(one)[2:]} <= {102, 103, 105}
+    assert answered_part(two)[0] == (201, 3)
+
+
+def test_of_what_was_learnt_the_newest_anchors_are_remembered():
+    stream = answered_slates([(5, [101, 102]), (6, [103]), (7, [104, 105]), (8, [106])])
+    memory = stream.remembered(learnt=3, limit=2)
+    assert memory.tensors["x"].tolist() == [103, 105, 106]
+    assert memory.learnt == 2
+    assert memory.group_end.tolist() == [1, 2, 3]
+    again = memory.remembered(learnt=3, limit=0)
+    assert len(again) == 0
+
+
+def test_a_memory_comes_back_from_its_file(tmp_path):
+    memory = answered_slates([(5, [101, 102]), (6, [103])]).remembered(learnt=1, limit=5)
+    memory.save(tmp_path / "memory.npz")
+    loaded = AnsweredSlates.load(tmp_path / "memory.npz")
+    for field in dataclasses.fields(memory):
+        np.testing.assert_equal(getattr(loaded, field.name), getattr(memory, field.name))
+
+
+def test_a_pass_cut_in_two_replays_as_the_whole_one_did():
+    groups = [(5, [101]), (15, [102, 103]), (35, [104])]
+    whole = batches([10, 20, 30, 40], groups, room=5, replay=True, seed=3)
+    first = batches([10, 20], groups[:2], room=5, replay=True, seed=3)
+    memory = answered_slates(groups[:2]).remembered(learnt=2, limit=10)
+    second = batches(
+        [30, 40], groups[2:], room=5, replay=True, seed=3, memory=memory, step=len(first)
+    )
+    cut = [answered_part(batch) for batch in (*first, *second)]
+    assert cut == [answered_part(batch) for batch in whole]
 
 
 def test_an_answered_split_out_of_order_is_refused():

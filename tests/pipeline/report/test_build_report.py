@@ -17,7 +17,7 @@ def test_report_is_strict_json(report):
 def test_run_says_how_it_can_be_repeated(report):
     run = report["run"]
     assert run["command"] == "easq run --dataset <stub>"
-    assert (run["preset"], run["seed"]) == ("recommended", 0)
+    assert (run["method"], run["seed"]) == ("EASQ", 0)
     assert DatasetConfig.from_dict(run["dataset_config"]) == DatasetConfig.from_dict(DATASET)
     assert RunSettings.from_dict(run["settings"]) == RunSettings()
     assert run["versions"]["keras"].startswith("3.")
