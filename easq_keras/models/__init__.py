@@ -6,6 +6,7 @@ from easq_keras.models.emer import EMER
 from easq_keras.models.emer_s import EMERS, EMERSSettings
 from easq_keras.models.imputation import ImputationNetwork, ImputationSettings
 from easq_keras.models.methods import METHODS, MethodInfo, build_method, method_info
+from easq_keras.models.saqrec import SAQRec, SAQRecSettings
 from easq_keras.models.score_network import ScoreNetwork
 from easq_keras.models.settings import EASQSettings, EMERSettings
 
@@ -22,6 +23,8 @@ __all__ = [
     "ImputationNetwork",
     "ImputationSettings",
     "MethodInfo",
+    "SAQRec",
+    "SAQRecSettings",
     "ScoreNetwork",
     "build_method",
     "method_info",

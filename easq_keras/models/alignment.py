@@ -12,7 +12,15 @@ from easq_keras.models.settings import EASQSettings
 from easq_keras.types import Tensor
 
 # The parts of the model that have variables to train, by their attribute.
-PARTS = ("embedding", "backbone", "lora", "tower", "satisfaction_tower", "behaviour_head")
+PARTS = (
+    "embedding",
+    "backbone",
+    "lora",
+    "tower",
+    "satisfaction_tower",
+    "behaviour_head",
+    "auxiliary_tower",
+)
 
 
 def routes(settings: EASQSettings) -> dict[str, set[str]]:

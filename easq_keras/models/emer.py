@@ -227,14 +227,18 @@ class EMER(keras.Model):
         """
         if learning:
             features = self._dense_rows(features)
-        x = self.embedding(features)
-        mask = slate_mask(features, x)
-        h = encode(self.backbone, x, mask)
+        mask, h = self._encoded(features)
         outputs: dict[str, Any] = {"score": score_of(self.tower, h, mask)}
         if learning:
             outputs["mask"] = mask
             outputs["router"] = self._router_activity(self.tower, h, mask)
         return outputs
+
+    def _encoded(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns the slate mask and h."""
+        x = self.embedding(features)
+        mask = slate_mask(features, x)
+        return mask, encode(self.backbone, x, mask)
 
     def _dense_rows(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Returns the features without those of the answered rows."""

@@ -11,7 +11,7 @@ from easq_keras.arguments import at_least, one_of
 from easq_keras.losses import count_pairs, pairwise_logistic_loss
 from easq_keras.models import objectives
 from easq_keras.models.alignment import read_answers, read_slates
-from easq_keras.models.emer import EMER, encode, score_of, slate_mask
+from easq_keras.models.emer import EMER, score_of
 from easq_keras.models.objectives import Answers
 from easq_keras.models.settings import EMERSettings
 from easq_keras.models.training import Objective, Report
@@ -108,13 +108,11 @@ class EMERS(EMER):
             training: As everywhere in Keras.
             learning: Also return what the objective needs; for the training step.
         """
-        x = self.embedding(features)
-        mask = slate_mask(features, x)
-        h = encode(self.backbone, x, mask)
+        mask, h = self._encoded(features)
         score = score_of(self.tower, h, mask)
         if not learning:
             return {"score": score}
-        self._check_answered_rows(x)
+        self._check_answered_rows(h)
         last = self.answered_rows
         dense = slice(None) if last is None else slice(None, -last)
         tail = slice(None) if last is None else slice(-last, None)

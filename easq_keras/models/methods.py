@@ -13,6 +13,7 @@ from easq_keras.models.easq import EASQ
 from easq_keras.models.emer import EMER
 from easq_keras.models.emer_s import EMERS
 from easq_keras.models.imputation import ImputationNetwork
+from easq_keras.models.saqrec import SAQRec
 from easq_keras.models.settings import EASQSettings
 
 
@@ -89,6 +90,23 @@ _INFOS = (
         about="A satisfaction head on the shared representation shapes the behaviour levels.",
         model=ImputationNetwork,
         grid=(0.1, 0.2, 0.4, 0.8, 1.6),
+    ),
+    MethodInfo(
+        name="SAQRec",
+        about="Satisfaction imputed offline is a feature and the target of a second tower.",
+        model=SAQRec,
+        pretrained=True,
+        replays=False,
+        grid=(0.03, 0.1, 0.3, 1.0, 3.0),
+    ),
+    MethodInfo(
+        name="SAQRec-listwise",
+        about="The same, with imputed satisfaction as the listwise target of ŷ itself.",
+        model=SAQRec,
+        settings={"target": "listwise"},
+        pretrained=True,
+        replays=False,
+        grid=(0.03, 0.1, 0.3, 1.0, 3.0),
     ),
     MethodInfo(
         name="Blend",
