@@ -12,6 +12,7 @@ import click
 _COMMANDS = {
     "simulate": ("cli.simulate", "Write the logs of a simulated short-video service."),
     "run": ("cli.run", "Run the pipeline once: logs in, pushed model and report out."),
+    "ab": ("cli.ab", "Let two models serve one simulated world and compare what people do."),
     "serve": ("cli.serve", "Serve pushed models over TF Serving's protocol."),
     "predict": ("cli.predict", "Rank one slate with a running model server."),
 }

@@ -222,8 +222,10 @@ def _row(
     lift = adjusted = _UNDEFINED
     users_needed = None
     if np.isfinite(control).any() and np.nanpercentile(control[1:], 2.5) > 0:
-        adjusted_lifts = treatment_adjusted / control_adjusted - 1
-        lift, adjusted = _estimate(treatment / control - 1), _estimate(adjusted_lifts)
+        with np.errstate(divide="ignore", invalid="ignore"):  # in a rare draw
+            lifts = treatment / control - 1
+            adjusted_lifts = treatment_adjusted / control_adjusted - 1
+        lift, adjusted = _estimate(lifts), _estimate(adjusted_lifts)
         if adjusted.value is not None:
             error = float(np.nanstd(adjusted_lifts[1:]))
             users_needed = round(users * (_POWER * error / RESOLVED_LIFT) ** 2)

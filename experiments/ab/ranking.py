@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.logs.checked import ConfigError
@@ -50,7 +49,7 @@ class RequestFeatures:
     """
 
     def __init__(self, world: World, dataset: DatasetConfig) -> None:
-        self._tables = {"users": users_table(world), "items": items_table(world)}
+        tables = {"users": users_table(world), "items": items_table(world)}
         self._features = dataset.features
         self._columns: dict[str, NDArray[Any]] = {}
         for number, feature in enumerate(dataset.features):
@@ -58,7 +57,7 @@ class RequestFeatures:
                 known = sorted(_KNOWN_AT_REQUEST)
                 found = feature.column in _KNOWN_AT_REQUEST
             else:
-                known = self._tables[feature.table].column_names
+                known = tables[feature.table].column_names
                 found = feature.column in known
             if not found:
                 raise ConfigError(
@@ -68,8 +67,7 @@ class RequestFeatures:
                     f"have {', '.join(known)}",
                 )
             if feature.table != "impressions":
-                column = self._tables[feature.table][feature.column]
-                self._columns[feature.name] = _as_numpy(column)
+                self._columns[feature.name] = tables[feature.table][feature.column].to_numpy()
 
     def slates(self, requests: Requests, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
         """One mapping a request: features of users and requests as values, of candidates as lists.
@@ -140,7 +138,3 @@ _KNOWN_AT_REQUEST = {
     "p_watch": "p_watch",
     "p_like": "p_like",
 }
-
-
-def _as_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
-    return column.to_numpy()

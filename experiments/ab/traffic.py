@@ -26,13 +26,16 @@ class Traffic:
         world: that lives on from call to call.
         arms: the arm of each user id.
         tallies: where reactions are counted.
+
+    Attributes:
+        unarrived: questionnaires of the past whose answer is still to come.
     """
 
     def __init__(self, world: World, arms: NDArray[np.int8], tallies: Tallies) -> None:
         self._world = world
         self._arms = arms
         self._tallies = tallies
-        self._unarrived = QUESTIONNAIRES.empty_table()
+        self.unarrived = QUESTIONNAIRES.empty_table()
 
     def run(
         self,
@@ -51,7 +54,7 @@ class Traffic:
             For each ranker the tables `impressions` and `questionnaires` of its users.
         """
         arms = self._arms if len(rankers) > 1 else np.zeros_like(self._arms)
-        impressions, questionnaires = [], [self._unarrived]
+        impressions, questionnaires = [], [self.unarrived]
         done = last_ms = 0
         while done < requests:
             batch = self._world.requests(min(self._world.config.requests_per_step, requests - done))
@@ -83,7 +86,7 @@ class Traffic:
         answered_ms = questionnaires["answered_ms"].to_numpy()
         # Not answered is NaN, and not later than anything.
         later = answered_ms > now_ms
-        self._unarrived = questionnaires.filter(pa.array(later))
+        self.unarrived = questionnaires.filter(pa.array(later))
         return questionnaires.filter(pa.array(~later))
 
 
