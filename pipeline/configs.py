@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.logs.checked import ConfigError, build, read_yaml, require
+from pipeline.online.settings import OnlineSettings
 
 # What the model is called by servers and clients.
 MODEL_NAME = "easq"
@@ -172,7 +173,7 @@ class RunSettings:
     """All settings of one pipeline run.
 
     Attributes:
-        trainer, tuning, gate, infra_check: see there.
+        trainer, tuning, gate, infra_check, online: see there.
         beam_args: options of the Beam pipelines, e.g. `["--runner=FnApiRunner"]`.
         enable_cache: whether a component whose inputs did not change is taken from the last run.
     """
@@ -181,6 +182,7 @@ class RunSettings:
     tuning: TuningSettings = field(default_factory=TuningSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     infra_check: InfraCheckSettings = field(default_factory=InfraCheckSettings)
+    online: OnlineSettings = field(default_factory=OnlineSettings)
     beam_args: tuple[str, ...] = IN_PROCESS_BEAM
     enable_cache: bool = True
 

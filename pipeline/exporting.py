@@ -23,6 +23,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform.tf_metadata import schema_utils
 
+from easq_keras.export import ScoringModel, scoring_model
+from easq_keras.models import EMER
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.slate_schema import slate_schema
 from pipeline.transform import MASK
@@ -125,3 +127,31 @@ def export_ranker(
     """Writes the SavedModel to `directory`."""
     module = ServedRanker(scoring_model, transform_output, config)
     tf.saved_model.save(module, directory, signatures=module.signatures())
+
+
+class RankerExporter:
+    """Exports one model again and again as it learns; its graph is traced once.
+
+    Args:
+        transform_output: The transform graph.
+        config: The dataset.
+    """
+
+    def __init__(self, transform_output: tft.TFTransformOutput, config: DatasetConfig) -> None:
+        self._transform_output, self._config = transform_output, config
+        self._traced: tuple[ScoringModel, ServedRanker, dict[str, Any]] | None = None
+
+    def export(self, model: EMER, directory: str) -> None:
+        """Writes what `export_ranker` would write of the model's scoring graph.
+
+        Args:
+            model: The same model each time, with other weights.
+            directory: Where to.
+        """
+        scorer = scoring_model(model)
+        if self._traced is None:
+            module = ServedRanker(scorer, self._transform_output, self._config)
+            self._traced = scorer, module, module.signatures()
+        traced_scorer, module, signatures = self._traced
+        traced_scorer.set_weights(scorer.get_weights())
+        tf.saved_model.save(module, directory, signatures=signatures)

@@ -83,7 +83,7 @@ def extract_slates(extracts: dict[str, Any], slice_by: list[str]) -> dict[str, A
     batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
     columns = _Columns(batch)
     slates = np.empty(batch.num_rows, dtype=object)
-    slates[:] = _records(columns)
+    slates[:] = slate_records(batch)
     features: dict[str, Any] = {SLATE: slates}
     for name in slice_by:
         if name == USER_ACTIVITY:
@@ -97,7 +97,9 @@ def extract_slates(extracts: dict[str, Any], slice_by: list[str]) -> dict[str, A
     return {**kept, tfma.INPUT_KEY: serialized, tfma.FEATURES_KEY: features}
 
 
-def _records(columns: _Columns) -> list[SlateRecord]:
+def slate_records(batch: pa.RecordBatch) -> list[SlateRecord]:
+    """Reads the slates of a record batch of examples, one a row; raises `ValueError`."""
+    columns = _Columns(batch)
     items = columns.lists("item_id")
     truth = (
         columns.lists("true_satisfaction")

@@ -84,10 +84,15 @@ class ScoreSlates(metric_types.Preprocessor):
                 f"{record.request_id!r}; a score must be a finite number. Training has diverged: "
                 "look at the losses, lower the learning rate"
             )
-        rankers = [scores, record.popularity, record.random]
-        if self._simulated:
-            rankers.append(record.true_satisfaction)
-        yield record, np.stack(rankers)
+        yield record, ranker_scores(record, scores, simulated=self._simulated)
+
+
+def ranker_scores(
+    record: SlateRecord, scores: NDArray[np.float64], *, simulated: bool
+) -> NDArray[np.float64]:
+    """The scores of all rankers of `ranker_names`, `[rankers, n]`; `scores` are the model's."""
+    rankers = [scores, record.popularity, record.random]
+    return np.stack([*rankers, record.true_satisfaction] if simulated else rankers)
 
 
 class CombineSlates(beam.CombineFn):
@@ -120,7 +125,7 @@ class CombineSlates(beam.CombineFn):
     ) -> tuple[list[Kept], list[Scored]]:
         kept, waiting = accumulator
         if waiting:
-            kept = [*kept, reduce_slates(_slates(waiting))]
+            kept = [*kept, reduce_slates(joined_slates(waiting))]
         return ([merge(kept)] if len(kept) > 1 else kept), []
 
     def extract_output(
@@ -140,7 +145,8 @@ class CombineSlates(beam.CombineFn):
         }
 
 
-def _slates(scored: list[Scored]) -> Slates:
+def joined_slates(scored: list[Scored]) -> Slates:
+    """Lays the candidates of some scored slates, at least one, one after the other."""
     records = [record for record, _ in scored]
     return Slates(
         user=np.array([record.user for record in records], dtype=np.uint64),

@@ -9,58 +9,9 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
 
+from pipeline.evaluation.checks import LAST_BLESSED, METRIC_NAMES, Check
 from pipeline.evaluation.eval_config import GUARDRAIL
 from pipeline.evaluation.results import Metrics, read_evaluation
-
-_LAST_BLESSED = "the last blessed model"
-_NAMES = {
-    "pair_accuracy": "pair accuracy",
-    "satisfied_auc": "satisfied AUC",
-    GUARDRAIL: "behaviour NDCG@10",
-}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One limit of the gate.
-
-    Attributes:
-        metric: What is limited, e.g. `pair accuracy`.
-        against: The ranking it is compared with.
-        difference: The metric's difference to that ranking; NaN where it is not known.
-        low, high: The difference's 95 % interval; NaN where it is not known.
-        limit: The least difference that passes.
-        of_high: Whether the limit is on the upper end of the interval instead.
-        passed: What the Evaluator decided.
-    """
-
-    metric: str
-    against: str
-    difference: float
-    low: float
-    high: float
-    limit: float
-    of_high: bool
-    passed: bool
-
-    @property
-    def known(self) -> bool:
-        """Whether there was the data that the check needs."""
-        return not math.isnan(self.high if self.of_high else self.difference)
-
-    def reason(self) -> str:
-        """The check's outcome as part of a sentence."""
-        if not self.known:
-            return (
-                f"{self.metric} could not be compared with {self.against}, because too few users "
-                "of the eval split have the data for it"
-            )
-        interval = "" if math.isnan(self.low) else f"95 % {self.low:+.3f} to {self.high:+.3f}, "
-        end = "upper end " if self.of_high else ""
-        return (
-            f"{self.metric} {self.difference:+.3f} against {self.against} "
-            f"({interval}{end}needed {self.limit:+g} or more)"
-        )
 
 
 @dataclass(frozen=True)
@@ -100,7 +51,7 @@ def read_verdict(folder: str) -> Verdict:
             checks.append(_change_check(name, threshold, overall, last, (name, True) not in failed))
     # What the model is for comes first.
     checks.sort(
-        key=lambda check: (check.metric == _NAMES[GUARDRAIL], check.against == _LAST_BLESSED)
+        key=lambda check: (check.metric == METRIC_NAMES[GUARDRAIL], check.against == LAST_BLESSED)
     )
     return Verdict(
         blessed=result.validation_ok,
@@ -128,7 +79,7 @@ def _ranking_check(
     ranker, metric, *end = name.split("/")
     difference = f"{ranker}/{metric}"
     return Check(
-        metric=_NAMES[metric],
+        metric=METRIC_NAMES[metric],
         against=f"the {ranker.removeprefix('model_over_')} ranking",
         difference=overall[difference],
         low=overall[f"{difference}/low"],
@@ -148,8 +99,8 @@ def _change_check(
 ) -> Check:
     metric = name.removeprefix("model/")
     return Check(
-        metric=_NAMES[metric],
-        against=_LAST_BLESSED,
+        metric=METRIC_NAMES[metric],
+        against=LAST_BLESSED,
         difference=overall[name] - last[name],
         low=math.nan,
         high=math.nan,
@@ -160,7 +111,7 @@ def _change_check(
 
 
 def _sentence(blessed: bool, checks: list[Check], overall: Metrics, *, first: bool) -> str:
-    primary = next(name for name, text in _NAMES.items() if text == checks[0].metric)
+    primary = next(name for name, text in METRIC_NAMES.items() if text == checks[0].metric)
     users = int(overall[f"model/{primary}/n_users"])
     pairs = int(overall[f"model/{primary}/n_pairs"])
     evidence = f"{checks[0].metric} from {users:,} users, {pairs:,} pairs"

@@ -5,18 +5,40 @@
     for span in find_spans(logs):
         result = engine.process(span)
 
-A long-lived object: TFX is imported, the model built and XLA's code compiled once.
+A long-lived object: TFX is imported, the model built and XLA's code compiled once. What it knows is
+also in the folder, so that a process that was killed goes on where the last span was done.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pipeline.configs import RunSettings
-from pipeline.local_runner import Workdir
+from pipeline.configs import MODEL_NAME, RunSettings
+from pipeline.local_runner import ComponentEvent, Workdir, run_pipeline
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.online import series
+from pipeline.online.alarms import HISTORY, alarms
+from pipeline.online.components import GATE_FILE, PREQUENTIAL_FILE
+from pipeline.online.learner import Learner
+from pipeline.online.rollback import rolled_back
+from pipeline.online.span_pipeline import artifact_uri, create_span_pipeline
+from pipeline.online.spans import Span, SpanError
+from pipeline.online.state import (
+    Commit,
+    OnlineFolder,
+    OnlineState,
+    Version,
+    read_state,
+    write_state,
+)
+from pipeline.online.versions import follow_state
+from pipeline.run_artifacts import last_run_artifacts
 
 
 @dataclass(frozen=True)
@@ -24,42 +46,36 @@ class SpanResult:
     """What became of one span.
 
     Attributes:
-        number: of the span.
-        name: of the span.
+        number, name: Of the span.
         counts: `counts.json` of its examples.
-        prequential: metric → value of the model that had not seen the span; None: not known.
-        blessed: whether the gate let the new model through.
-        reason: why, or why not, in one sentence.
-        version: the pushed version, or None.
-        seconds: step → seconds.
+        prequential: Ranker → metric → `mean` and more, of the model that had not seen the span;
+            None: not known. See `pipeline.online.prequential`.
+        blessed: Whether the gate let the new model through.
+        reason: Why, or why not, in one sentence.
+        version: The pushed version, or None.
+        seconds: Step → seconds.
+        alarms: Sentences that a person should read.
     """
 
     number: int
     name: str
     counts: dict[str, Any]
-    prequential: dict[str, float | None]
+    prequential: dict[str, dict[str, dict[str, float | None]]]
     blessed: bool
     reason: str
     version: int | None
     seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class StepEvent:
-    """A step of a span started or finished; what the engine's listener hears."""
-
-    step: str
-    finished: bool
+    alarms: tuple[str, ...]
 
 
 class OnlineEngine:
     """Learns spans in order, in the folder of a finished full fit.
 
     Args:
-        workdir: where `easq run` fitted the transform graph and the first model.
-        dataset: what the tables mean; that of the full fit.
-        settings: of the run.
-        listener: hears of each step.
+        workdir: Where `easq run` fitted the transform graph and the first model.
+        dataset: What the tables mean; that of the full fit.
+        settings: Of the run.
+        listener: Hears of each component of a span's pipeline.
     """
 
     def __init__(
@@ -67,18 +83,251 @@ class OnlineEngine:
         workdir: Workdir,
         dataset: DatasetConfig,
         settings: RunSettings,
-        listener: Callable[[StepEvent], None] = lambda event: None,
+        listener: Callable[[ComponentEvent], None] = lambda event: None,
     ) -> None:
-        raise NotImplementedError
+        self.folder = OnlineFolder(workdir)
+        self._dataset, self._settings, self._listener = dataset, settings, listener
+        self._learner: Learner | None = None
+        self._state: OnlineState | None = None
+        self._recent: list[dict[str, Any]] = []
 
-    def resume(self) -> None:
-        """Loads the newest good checkpoint and clears away what an interrupted span left."""
-        raise NotImplementedError
+    @property
+    def state(self) -> OnlineState:
+        """What has been learnt and pushed.
 
-    def process(self, span: Any) -> SpanResult:
-        """Learns one span: examples, prequential test, training, gate, push."""
-        raise NotImplementedError
+        Raises:
+            RuntimeError: `resume` was not called.
+        """
+        if self._state is None:
+            raise RuntimeError("call resume() before anything else")
+        return self._state
+
+    def resume(self) -> list[str]:
+        """Loads the newest good checkpoint and clears away what an interrupted span left.
+
+        Returns:
+            What a person should know: a checkpoint that was damaged, a full fit that is new.
+
+        Raises:
+            RuntimeError: There is no full fit in the folder, or no good checkpoint.
+            ValueError: The state file is damaged.
+        """
+        state, notes = self._found_state()
+        if self._learner is not None:
+            self._learner.close()
+        learner = Learner(
+            str(self.folder.root), self._dataset, self._settings, state.transform_graph
+        )
+        state = _with_good_checkpoint(state, learner, notes)
+        write_state(self.folder.state_file, state)
+        follow_state(self.folder, state)
+        for file in (self.folder.series_file, self.folder.freshness_file):
+            series.keep_until(file, state.newest.span)
+        self._recent = series.read(self.folder.series_file)[-HISTORY:]
+        learner.register()
+        self._learner, self._state = learner, state
+        self._clear_away()
+        return notes
+
+    def process(self, span: Span) -> SpanResult:
+        """Learns one span: examples, prequential test, training, gate, push.
+
+        Raises:
+            SpanError: The span, or a later one, has been learnt already.
+        """
+        state, learner = self.state, self._learner
+        assert learner is not None
+        last = state.newest
+        if last.span is not None and span.number <= last.span:
+            raise SpanError(
+                span.path,
+                f"span {last.name} has been learnt, which is not before this one",
+                "rows that come so late cannot be learnt in time order; answers can: land them "
+                "in the next span",
+            )
+        root = self.folder.span_root(span.number)
+        if root.exists():  # what an interrupted attempt left
+            shutil.rmtree(root)
+        seconds: dict[str, float] = {}
+        started: dict[str, float] = {}
+
+        def listen(event: ComponentEvent) -> None:
+            now = time.monotonic()
+            if event.finished:
+                seconds[event.component] = round(now - started[event.component], 3)
+            else:
+                started[event.component] = now
+            self._listener(event)
+
+        begun = time.monotonic()
+        pipeline = create_span_pipeline(
+            self.folder,
+            state,
+            span,
+            dataset=self._dataset,
+            settings=self._settings,
+            learner=learner.name,
+        )
+        run_pipeline(pipeline, listen)
+        seconds |= learner.seconds
+        seconds["all"] = round(time.monotonic() - begun, 3)
+        return self._commit(span, root, seconds)
+
+    def _commit(self, span: Span, root: Path, seconds: dict[str, float]) -> SpanResult:
+        """Makes what the pipeline left behind count, in one step."""
+        state, learner = self.state, self._learner
+        assert learner is not None
+        model = artifact_uri(root, "Trainer", "model")
+        examples = artifact_uri(root, "SpanExampleGen", "examples")
+        evaluation = artifact_uri(root, "PrequentialTest", "evaluation")
+        counts = _read_json(examples, "counts.json")
+        tested = _read_json(evaluation, PREQUENTIAL_FILE)
+        gate = _read_json(artifact_uri(root, "OnlineGate", "evaluation"), GATE_FILE)
+        pushed = None
+        if gate["blessed"] and not gate["served_check_failure"]:
+            pushed = Version(state.largest_version + 1, span.number, model)
+        commit = Commit(
+            span=span.number,
+            name=span.name,
+            model=state.newest.model if gate["diverged"] else model,
+            store=artifact_uri(root, "SpanExampleGen", "store"),
+            examples=examples,
+            evaluation=evaluation,
+            version=state.largest_version if pushed is None else pushed.number,
+        )
+        reason = gate["sentence"]
+        if gate["served_check_failure"]:
+            reason = f"Not pushed: {gate['served_check_failure']}."
+        record = {
+            "span": span.number,
+            "name": span.name,
+            "counts": counts,
+            **tested,
+            "gate": gate,
+            "reason": reason,
+            "version": None if pushed is None else pushed.number,
+            "base": state.newest.model,
+            "seconds": seconds,
+        }
+        record["alarms"] = alarms(record, self._recent)
+        series.append(self.folder.series_file, record)
+        new_state = state.after_span(
+            commit,
+            pushed,
+            keep_commits=self._settings.online.keep_spans,
+            keep_versions=self._settings.online.keep_versions,
+        )
+        write_state(self.folder.state_file, new_state)
+        self._state = new_state
+        self._recent = [*self._recent, record][-HISTORY:]
+        follow_state(self.folder, new_state)
+        if pushed is not None:
+            learner.keep_weights(model)
+        self._clear_away()
+        return SpanResult(
+            number=span.number,
+            name=span.name,
+            counts=counts,
+            prequential=tested["rankers"],
+            blessed=gate["blessed"],
+            reason=reason,
+            version=record["version"],
+            seconds=seconds,
+            alarms=tuple(record["alarms"]),
+        )
 
     def rollback(self) -> int:
-        """Puts the previous version back; returns it."""
-        raise NotImplementedError
+        """Puts the previous version back; returns it. See `pipeline.online.rollback`."""
+        state = rolled_back(self.folder, self.state)
+        self._state = state
+        return state.versions[-1].number
+
+    def close(self) -> None:
+        """Lets go of the model."""
+        if self._learner is not None:
+            self._learner.close()
+
+    def _found_state(self) -> tuple[OnlineState, list[str]]:
+        """The state on disk, or that of the full fit where this is newer."""
+        state = read_state(self.folder.state_file)
+        metadata = self.folder.workdir.metadata
+        name = f"{MODEL_NAME}-{self._dataset.name}"
+        run = last_run_artifacts(metadata, name) if metadata.exists() else {}
+        if not {"Transform", "Trainer", "Pusher"} <= run.keys():
+            if state is not None:
+                return state, []
+            raise RuntimeError(
+                f"{self.folder.workdir.root}: no finished full fit of the dataset "
+                f"'{self._dataset.name}'; make one with: easq run --workdir "
+                f"{self.folder.workdir.root} --dataset … --data-dir …"
+            )
+        fit = run["Trainer"]["model"].uri
+        if state is not None and state.fit == fit:
+            return state, []
+        pushed = run["Pusher"]["pushed_model"].properties
+        version = int(pushed["pushed_version"]) if pushed.get("pushed") == 1 else None
+        before = None if state is None else state.newest
+        number = version or (0 if state is None else state.largest_version)
+        commit = Commit(
+            span=None if before is None else before.span,
+            name="" if before is None else before.name,
+            model=fit,
+            store=None if before is None else before.store,
+            examples=None,
+            evaluation=None,
+            version=number,
+        )
+        versions = () if version is None else (Version(version, None, fit),)
+        note = [f"Goes on from the full fit in {fit}."] if before is not None else []
+        return OnlineState(
+            fit=fit,
+            transform_graph=run["Transform"]["transform_graph"].uri,
+            commits=(commit,),
+            versions=versions,
+            largest_version=number,
+        ), note
+
+    def _clear_away(self) -> None:
+        """Deletes what no state refers to any more."""
+        state, learner = self.state, self._learner
+        assert learner is not None
+        commits = state.commits
+        kept = {
+            uri
+            for commit in commits
+            for uri in (commit.model, commit.store, commit.examples, commit.evaluation)
+            if uri is not None
+        } | {version.model for version in state.versions}
+        spans = self.folder.root / "spans"
+        for root in spans.iterdir() if spans.exists() else ():
+            if not any(Path(uri).is_relative_to(root) for uri in kept):
+                shutil.rmtree(root)
+        window = state.earlier_spans(self._settings.online.gate.window_spans)
+        learner.forget(
+            examples={commit.examples for commit in window if commit.examples},
+            tests={commit.evaluation for commit in window if commit.evaluation},
+        )
+
+
+def _with_good_checkpoint(state: OnlineState, learner: Learner, notes: list[str]) -> OnlineState:
+    """Goes back to the newest commit whose checkpoint can be loaded."""
+    while True:
+        newest = state.newest
+        try:
+            learner.hold(newest.model)
+        except (OSError, ValueError) as error:
+            if len(state.commits) == 1:
+                raise RuntimeError(
+                    f"no good checkpoint is left ({error}); make a new full fit with easq run"
+                ) from error
+            notes.append(
+                f"The checkpoint of span {newest.name} cannot be used ({error}); going back to "
+                f"{state.commits[-2].name or 'the full fit'} and learning from there again."
+            )
+            state = state.without_newest()
+        else:
+            return state
+
+
+def _read_json(folder: str, name: str) -> dict[str, Any]:
+    return json.loads(Path(folder, name).read_text(encoding="utf-8"))

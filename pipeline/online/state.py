@@ -1,0 +1,227 @@
+"""What has been learnt and pushed so far: one small file that is replaced in one step.
+
+A span is done once this file says so, and not before: its examples, model, gate result and even its
+version folder are only files beside it until then. A process that was killed starts again from the
+last file it replaced, so no span is lost and none is learnt twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.local_runner import Workdir
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class OnlineFolder:
+    """The layout of what online learning adds to a run's folder.
+
+    Attributes:
+        workdir: The folder of the full fit.
+    """
+
+    workdir: Workdir
+
+    @property
+    def root(self) -> Path:
+        """Everything below is in here."""
+        return self.workdir.root.resolve() / "online"
+
+    @property
+    def state_file(self) -> Path:
+        """`OnlineState`."""
+        return self.root / "state.json"
+
+    @property
+    def series_file(self) -> Path:
+        """One line of JSON a span, see `pipeline.online.series`."""
+        return self.root / "series.jsonl"
+
+    @property
+    def freshness_file(self) -> Path:
+        """One line of JSON for each version that was seen served."""
+        return self.root / "freshness.jsonl"
+
+    @property
+    def withdrawn(self) -> Path:
+        """Version folders that a rollback took out of the serving folder."""
+        return self.root / "withdrawn"
+
+    @property
+    def report_html(self) -> Path:
+        """The curves of all spans, for people."""
+        return self.root / "report.html"
+
+    @property
+    def serving_dir(self) -> Path:
+        """`<version>/` of every version that may be served."""
+        return Workdir(self.workdir.root.resolve()).serving_dir
+
+    @property
+    def models_config(self) -> Path:
+        """The servers' `--model_config_file`, with the labels."""
+        return self.serving_dir.parent / "models.config"
+
+    def span_root(self, number: int) -> Path:
+        """Artifacts of one span's pipeline."""
+        return self.root / "spans" / f"{number:06d}"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A pushed version.
+
+    Attributes:
+        number: Its folder's name.
+        span: The last span it learnt from; None: the full fit.
+        model: URI of the Model artifact it came from, which also holds its checkpoint.
+    """
+
+    number: int
+    span: int | None
+    model: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The state of learning after one span.
+
+    Attributes:
+        span: The span's number; None: the full fit.
+        name: The span's name.
+        model: URI of the Model artifact with the checkpoint to go on from.
+        store: URI of the impressions that wait for answers; None: none yet.
+        examples: URI of the span's examples; None: the full fit.
+        evaluation: URI of the span's prequential test; None: the full fit.
+        version: The largest version number then.
+    """
+
+    span: int | None
+    name: str
+    model: str
+    store: str | None
+    examples: str | None
+    evaluation: str | None
+    version: int
+
+
+@dataclass(frozen=True)
+class OnlineState:
+    """The whole state.
+
+    Attributes:
+        fit: URI of the full fit's Model artifact.
+        transform_graph: URI of its transform graph.
+        commits: The newest states of learning, oldest first: where to go back to if a checkpoint
+            turns out to be damaged.
+        versions: The versions in the serving folder, oldest first.
+        largest_version: The largest number ever given to a version.
+    """
+
+    fit: str
+    transform_graph: str
+    commits: tuple[Commit, ...]
+    versions: tuple[Version, ...]
+    largest_version: int
+
+    @property
+    def newest(self) -> Commit:
+        """Where learning stands."""
+        return self.commits[-1]
+
+    def earlier_spans(self, limit: int) -> list[Commit]:
+        """The newest commits of different spans, the full fit excepted, oldest first."""
+        by_span = {commit.span: commit for commit in self.commits if commit.span is not None}
+        return list(by_span.values())[-limit:] if limit else []
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """`canary`: the newest version; `stable`: the one before it, where there is one."""
+        if not self.versions:
+            return {}
+        return {
+            "stable": self.versions[-2 if len(self.versions) > 1 else -1].number,
+            "canary": self.versions[-1].number,
+        }
+
+    def after_span(
+        self, commit: Commit, pushed: Version | None, *, keep_commits: int, keep_versions: int
+    ) -> OnlineState:
+        """The state once a span is done."""
+        versions = self.versions if pushed is None else (*self.versions, pushed)
+        return dataclasses.replace(
+            self,
+            commits=(*self.commits, commit)[-keep_commits:],
+            versions=versions[-keep_versions:],
+            largest_version=commit.version,
+        )
+
+    def without_newest(self) -> OnlineState:
+        """The state before the newest commit, whose span is to be learnt again."""
+        lost = self.commits[-1]
+        versions = tuple(version for version in self.versions if version.span != lost.span)
+        earlier = self.commits[:-1]
+        return dataclasses.replace(
+            self, commits=earlier, versions=versions, largest_version=earlier[-1].version
+        )
+
+    def rolled_back(self) -> OnlineState:
+        """The state after the newest version was withdrawn.
+
+        Learning goes on from the model of the version before; the spans since stay done, so what
+        only the withdrawn model knew is forgotten.
+        """
+        versions = self.versions[:-1]
+        commit = dataclasses.replace(self.newest, model=versions[-1].model)
+        return dataclasses.replace(self, commits=(*self.commits, commit), versions=versions)
+
+
+def read_state(path: Path) -> OnlineState | None:
+    """The state, or `None` before the first.
+
+    Raises:
+        ValueError: The file is damaged or of another format.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        raise ValueError(f"{path} is not of format {FORMAT}")
+    document["commits"] = tuple(Commit(**commit) for commit in document["commits"])
+    document["versions"] = tuple(Version(**version) for version in document["versions"])
+    return OnlineState(**document)
+
+
+def write_state(path: Path, state: OnlineState) -> None:
+    """Replaces the state in one step."""
+    write_in_one_step(path, json.dumps({"format": FORMAT, **dataclasses.asdict(state)}, indent=1))
+
+
+def write_in_one_step(path: Path, text: str) -> None:
+    """Replaces a file so that its old or its new content is there after any crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_name(f".{path.name}.new")
+    with written.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(written, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes what was renamed in a folder last through a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
