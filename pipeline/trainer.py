@@ -50,7 +50,11 @@ def run_fn(fn_args: Any) -> None:
     session = TrainingSession(settings, config, fn_args.transform_graph_path)
     if fn_args.base_model:
         session.restore(checkpoint_beside(fn_args.base_model))
-    record = session.learn(dense_files, answered_files, slates=train_slates(dense_files))
+    record = session.learn(
+        session.read_slates(dense_files),
+        session.read_answered(answered_files),
+        slates=train_slates(dense_files),
+    )
     write_record(fn_args.model_run_dir, session, record)
     session.export(fn_args.serving_model_dir)
     session.save(checkpoint_beside(fn_args.serving_model_dir))

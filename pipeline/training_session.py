@@ -131,34 +131,42 @@ class TrainingSession:
         """Serialized slates `[n]` to transformed features and labels."""
         return self._transform(tf.io.parse_example(examples, self._raw_spec))
 
+    def read_slates(
+        self, files: Sequence[str], *, first: int | None = None, batch_size: int | None = None
+    ) -> tf.data.Dataset:
+        """Transformed slates of record files, in batches, in file order.
+
+        Args:
+            files: TFRecord files.
+            first: Read the first so many slates only.
+            batch_size: Slates a batch. Defaults to that of training.
+        """
+        return slate_dataset(files, self.parse, batch_size or self.settings.batch_size, first=first)
+
+    def read_answered(self, files: Sequence[str]) -> AnsweredSlates:
+        """The pair groups of record files of the split `answered`."""
+        return AnsweredSlates.from_batches(self.read_slates(files, batch_size=_ANSWERED_AT_ONCE))
+
     def learn(
-        self,
-        dense_files: Sequence[str],
-        answered_files: Sequence[str],
-        *,
-        slates: int | None = None,
-        first: int | None = None,
+        self, dense: tf.data.Dataset, answered: AnsweredSlates, *, slates: int | None = None
     ) -> TrainingRecord:
         """Teaches one span: one pass, in time order.
 
         Args:
-            dense_files: The span's slates.
-            answered_files: Its pair groups, in the order in which answers arrived.
-            slates: How many slates there are; for the progress alone.
-            first: Stop after the first so many slates.
+            dense: The span's transformed slates, batched by `settings.batch_size`.
+            answered: Its pair groups, in the order in which answers arrived. What is remembered of
+                earlier spans is put before them.
+            slates: How many dense slates there are; for the progress alone.
         """
         started = time.monotonic()
         settings = self.settings
         replays = self._method.replays if settings.replay is None else settings.replay
-        answered = AnsweredSlates.from_batches(
-            slate_dataset(answered_files, self.parse, _ANSWERED_AT_ONCE)
-        )
         if self._memory is not None:
             answered = answered.after(self._memory)
 
         def batches() -> tf.data.Dataset:
             return training_batches(
-                slate_dataset(dense_files, self.parse, settings.batch_size, first=first),
+                dense,
                 answered,
                 batch_size=settings.batch_size,
                 answered_per_batch=self._answered_rows,
@@ -173,7 +181,8 @@ class TrainingSession:
         coverage = PairCoverage()
         observed = coverage.observe(batches()).prefetch(tf.data.AUTOTUNE)
         self.model.fit(observed, epochs=1, verbose=0, callbacks=[recorder])
-        learnt = answered.learnt + coverage.groups
+        # A method that reads no answers has no use for any later either.
+        learnt = answered.learnt + coverage.groups if self._answered_rows else len(answered.arrival)
         self._memory = answered.remembered(learnt, settings.replay_memory)
         return TrainingRecord(
             steps=recorder.steps,
@@ -181,7 +190,7 @@ class TrainingSession:
             pair_coverage=coverage.to_dict(),
             answers={
                 "fresh_groups": coverage.groups,
-                "waiting_groups": len(answered.group_end) - learnt,
+                "waiting_groups": len(answered.arrival) - learnt,
                 "remembered": self._memory.learnt,
             },
             history=recorder.history,
