@@ -103,25 +103,60 @@ def join_answers(
     answer = numbers(questionnaires, "answer").astype(np.int64)
     answered = numbers(questionnaires, "answered_ms")
     row = _candidate_row(questionnaires, candidates, knows_requests(config))
-    reason = np.full(len(answer), "", dtype=object)
-    given = answer != NOT_ANSWERED
+    table, at = candidates.table, np.maximum(row, 0)
+    if not table.num_rows:
+        reason = np.where(answer == NOT_ANSWERED, "", WITHOUT_IMPRESSION).astype(object)
+        return JoinedAnswers(row, answer, answered, reason)
+    reason = reject_answers(
+        questionnaires,
+        row,
+        shown_ms=numbers(table, "time_ms")[at],
+        exposed=numbers(table, "exposed", missing=True)[at],
+        may_be_asked=triggered(table, config.trigger)[at],
+        consumed=np.zeros(len(row), np.bool_),
+        window_ms=config.pair_window.hours * MS_PER_HOUR,
+    )
+    trains = candidates.slate_time[candidates.slate[at]] < split_time_ms
+    too_late = trains & (answered >= split_time_ms)
+    reason[(answer != NOT_ANSWERED) & (reason == "") & too_late] = LATE
+    return JoinedAnswers(row, answer, answered, reason)
+
+
+def reject_answers(
+    questionnaires: pa.Table,
+    row: Ints,
+    *,
+    shown_ms: Ints,
+    exposed: Bools,
+    may_be_asked: Bools,
+    consumed: Bools,
+    window_ms: float,
+) -> np.ndarray:
+    """Why each answer does not count: text `[answers]`, "" where it does or nothing was answered.
+
+    Args:
+        questionnaires: canonical columns.
+        row: `[answers]`, a number of the impression it is about; `ABSENT` where there is none.
+        shown_ms, exposed, may_be_asked: `[answers]`, of that impression: when it was shown,
+            whether at all, and whether it was played enough. Any value where it is absent.
+        consumed: `[answers]`, whether an answer about it was used before.
+        window_ms: an answer that comes later after the impression is late.
+    """
+    answered = numbers(questionnaires, "answered_ms")
+    given = numbers(questionnaires, "answer") != NOT_ANSWERED
+    reason = np.full(len(row), "", dtype=object)
 
     def reject(where: Bools, why: str) -> None:
         reason[given & (reason == "") & where] = why
 
     reject(row == ABSENT, WITHOUT_IMPRESSION)
-    table = candidates.table
-    if table.num_rows:
-        at = np.maximum(row, 0)
-        shown_ms = numbers(table, "time_ms")[at]
-        reject(~numbers(table, "exposed", missing=True)[at], TO_UNEXPOSED)
-        reject(answered < shown_ms, BEFORE_IMPRESSION)
-        reject(~triggered(table, config.trigger)[at], BEFORE_TRIGGER)
-        reject(_repeated(row, answered, questionnaires, given & (reason == "")), DUPLICATE)
-        reject(answered - shown_ms > config.pair_window.hours * MS_PER_HOUR, LATE)
-        trains = candidates.slate_time[candidates.slate[at]] < split_time_ms
-        reject(trains & (answered >= split_time_ms), LATE)
-    return JoinedAnswers(row, answer, answered, reason)
+    reject(~exposed, TO_UNEXPOSED)
+    reject(answered < shown_ms, BEFORE_IMPRESSION)
+    reject(~may_be_asked, BEFORE_TRIGGER)
+    valid = given & (reason == "")
+    reject(consumed | _repeated(row, answered, questionnaires, valid), DUPLICATE)
+    reject(answered - shown_ms > window_ms, LATE)
+    return reason
 
 
 def knows_requests(config: DatasetConfig) -> bool:

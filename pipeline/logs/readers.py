@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.logs.canonical import (
@@ -119,27 +120,38 @@ def read_impressions(config: DatasetConfig, part: LogPart) -> Iterator[Batch]:
         LogError: what no single row can be blamed for: a missing column, a wrong type or unit, a
             truncated file.
     """
-    roles, stand_in = config.columns, config.questionnaire.from_behaviours
-    counts = config.behaviours.values == "count"
     for raw in _raw_batches(part, _wanted(config, "impressions")):
-        rows = CanonicalRows(part, raw, [roles.user_id, roles.item_id])
-        rows.id("request_id", roles.request_id)
-        rows.id("user_id", roles.user_id)
-        rows.id("item_id", roles.item_id)
-        rows.time("time", roles.time, "columns.time")
-        rows.position(roles.position)
-        exposed = rows.exposed(roles.exposed)
-        rows.played(roles.played, exposed)
-        rows.duration(roles.duration, exposed)
-        for name in config.behaviours.columns:
-            rows.behaviour(name, exposed, counts)
-        if roles.true_satisfaction is not None:
-            rows.true_satisfaction(roles.true_satisfaction)
-        if stand_in is not None:
-            rows.stand_in(stand_in, exposed)
-        for feature in config.features_of("impressions"):
-            rows.feature(feature)
-        yield rows.batch()
+        yield _impressions(config, part, raw)
+
+
+def no_impressions(config: DatasetConfig) -> pa.Table:
+    """The canonical impressions of a log without any."""
+    columns = {column: pa.array([], pa.binary()) for column, _ in _wanted(config, "impressions")}
+    raw = RawBatch(pa.RecordBatch.from_pydict(columns), np.zeros(0, np.int64))
+    part = LogPart("impressions", "", "", 0)
+    return pa.Table.from_batches([_impressions(config, part, raw).rows])
+
+
+def _impressions(config: DatasetConfig, part: LogPart, raw: RawBatch) -> Batch:
+    roles, stand_in = config.columns, config.questionnaire.from_behaviours
+    rows = CanonicalRows(part, raw, [roles.user_id, roles.item_id])
+    rows.id("request_id", roles.request_id)
+    rows.id("user_id", roles.user_id)
+    rows.id("item_id", roles.item_id)
+    rows.time("time", roles.time, "columns.time")
+    rows.position(roles.position)
+    exposed = rows.exposed(roles.exposed)
+    rows.played(roles.played, exposed)
+    rows.duration(roles.duration, exposed)
+    for name in config.behaviours.columns:
+        rows.behaviour(name, exposed, config.behaviours.values == "count")
+    if roles.true_satisfaction is not None:
+        rows.true_satisfaction(roles.true_satisfaction)
+    if stand_in is not None:
+        rows.stand_in(stand_in, exposed)
+    for feature in config.features_of("impressions"):
+        rows.feature(feature)
+    return rows.batch()
 
 
 def read_questionnaires(config: DatasetConfig, part: LogPart) -> Iterator[Batch]:

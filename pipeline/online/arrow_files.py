@@ -1,0 +1,80 @@
+"""Small Arrow files: arrays to search without reading them, tables of which some rows are read.
+
+Every file is written under another name first and then renamed: no name ever stands for half a
+file. The same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.example_gen.columnar import Ints
+from pipeline.example_gen.shuffle import COMPRESSED
+
+# So many rows are compressed together; reading one row costs reading them all.
+ROWS_TOGETHER = 256
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` fill a file that gets its name when it is finished."""
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    os.replace(partial, path)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes a table for `read_rows` and `read_table`."""
+
+    def write(partial: Path) -> None:
+        with pa.ipc.new_file(str(partial), table.schema, options=COMPRESSED) as writer:
+            writer.write_table(table.combine_chunks(), max_chunksize=ROWS_TOGETHER)
+
+    write_whole(path, write)
+
+
+def read_table(path: Path) -> pa.Table:
+    """A whole table."""
+    with pa.ipc.open_file(pa.memory_map(str(path))) as reader:
+        return reader.read_all()
+
+
+def read_rows(path: Path, rows: Ints) -> pa.Table:
+    """Some rows of a table, in this order; a row may be asked for more than once."""
+    with pa.ipc.open_file(pa.memory_map(str(path))) as reader:
+        together, which = np.unique(rows // ROWS_TOGETHER, return_inverse=True)
+        batches = [reader.get_batch(int(number)) for number in together]
+        table = pa.Table.from_batches(batches, reader.schema)
+    starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    return table.take(pa.array(starts[which] + rows % ROWS_TOGETHER))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes arrays of any lengths for `read_arrays`."""
+    columns = {
+        name: pa.LargeListArray.from_arrays([0, len(values)], pa.array(values))
+        for name, values in arrays.items()
+    }
+    table = pa.table(columns)
+
+    def write(partial: Path) -> None:
+        with pa.ipc.new_file(str(partial), table.schema) as writer:
+            writer.write_table(table)
+
+    write_whole(path, write)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays, mapped into memory: only what is touched is read."""
+    with pa.ipc.open_file(pa.memory_map(str(path))) as reader:
+        batch = reader.get_batch(0)
+    return {
+        name: column.values.to_numpy()
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
