@@ -4,7 +4,7 @@ Signatures:
 
 * `serving_default`: named raw tensors, request and user features `[batch]`, candidate features
   `[batch, N]` with any N up to `slate.max_candidates`; a candidate whose `item_id` is `""` is
-  padding. Returns `score` `[batch, N]`.
+  padding, wherever it stands. Returns `score` `[batch, N]`.
 * `serving_examples`: serialized slate examples `examples` `[batch]`. Returns `score` `[batch,
   slate.max_candidates]`.
 * `transform_features`: serialized slate examples `[batch]`. Returns the transformed features.
@@ -77,22 +77,22 @@ class ServedRanker(tf.Module):
     @tf.function(autograph=False)
     def rank_raw(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores named raw tensors; see `serving_default` above."""
-        item_id = inputs["item_id"]
-        columns = tf.shape(item_id)[1]
+        rows, columns = tf.unstack(tf.shape(inputs["item_id"], tf.int64))
         fits = tf.debugging.assert_less_equal(
             columns,
-            self._width,
+            tf.constant(self._width, tf.int64),
             message=f"item_id: more candidates than the model's slate width {self._width}",
         )
         with tf.control_dependencies([fits]):
-            # Padding may stand only behind the candidates of its row, as in a ragged list.
-            lengths = tf.reduce_sum(tf.cast(item_id != "", tf.int64), axis=1)
+            # Every list of candidates is as long as the others: one partition serves all, and
+            # Transform tells padding by its empty item_id.
+            splits = tf.range(rows + 1) * columns
         raw = {}
         for name, spec in self._request_features:
-            ragged = isinstance(spec, tf.io.RaggedFeature)
-            raw[name] = (
-                tf.RaggedTensor.from_tensor(inputs[name], lengths) if ragged else inputs[name]
-            )
+            raw[name] = inputs[name]
+            if isinstance(spec, tf.io.RaggedFeature):
+                flat = tf.reshape(inputs[name], [-1])
+                raw[name] = tf.RaggedTensor.from_row_splits(flat, splits, validate=False)
         return {SCORE: self._score(raw)[:, :columns]}
 
     @tf.function(autograph=False)

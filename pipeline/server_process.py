@@ -41,24 +41,41 @@ class ServingError(RuntimeError):
 
 
 class ServerProcess:
-    """`python -m serving` on a free loopback port, with one model.
+    """`python -m serving` on loopback, with one model.
 
     Args:
         base_path: The folder with `<version>/` in it.
         model_name: The name to serve it under.
         log_file: Where the server's output goes.
+        port: None: a free one.
+        model_config_file: Names the model and its labels instead, and is read again every second.
     """
 
-    def __init__(self, base_path: Path, model_name: str, log_file: Path) -> None:
-        self._base_path = base_path
+    def __init__(
+        self,
+        base_path: Path,
+        model_name: str,
+        log_file: Path,
+        *,
+        port: int | None = None,
+        model_config_file: Path | None = None,
+    ) -> None:
         self._model_name = model_name
         self._log_file = log_file
+        self._port = port
+        self._model_flags = [f"--model_name={model_name}", f"--model_base_path={base_path}"]
+        if model_config_file is not None:
+            self._model_flags = [
+                f"--model_config_file={model_config_file}",
+                "--model_config_file_poll_wait_seconds=1",
+                # When the server starts, no version is there yet that a label could go to.
+                "--allow_version_labels_for_unavailable_models=true",
+            ]
 
     def __enter__(self) -> ServerProcess:
-        port = _free_port()
+        port = _free_port() if self._port is None else self._port
         self._address = f"127.0.0.1:{port}"
-        command = [sys.executable, "-c", _BECOME_SERVER, f"--port={port}"]
-        command += [f"--model_name={self._model_name}", f"--model_base_path={self._base_path}"]
+        command = [sys.executable, "-c", _BECOME_SERVER, f"--port={port}", *self._model_flags]
         # A model that cannot be loaded ends the process at once.
         command += ["--max_num_load_retries=0"]
         # The server's package lies beside this one, whether installed or not.

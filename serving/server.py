@@ -109,8 +109,9 @@ class ModelServer:
             try:
                 config = self._read_config()
                 if config != self._config:
-                    self._config = config
+                    # A label may be ahead of its version: then again at the next poll.
                     self.manager.reload(config, lambda: True)
+                    self._config = config
             except ServingError as error:
                 log.error("Reloading %s failed: %s", self.options.model_config_file, error)
 

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from tfx import types
 from tfx.components.pusher import executor as pusher_executor
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -81,13 +82,12 @@ def OnlineGate(
     """
     found: Learner = learner_of(learner)
     online = found.settings.online
-    slates = [found.held_out(earlier) for earlier in (*json.loads(window), examples.uri)]
-    candidate = found.scores_of(model.uri, slates)
-    blessed = found.scores_of(blessed_model.uri, slates) if compare else None
+    behaviour, answers = found.compared(
+        model.uri, blessed_model.uri if compare else None, [*json.loads(window), examples.uri]
+    )
     verdict = judge(
-        slates,
-        candidate,
-        blessed,
+        behaviour,
+        answers,
         primary=found.dataset.questionnaire.primary_metric,
         simulated=found.simulated,
         settings=online.gate,
@@ -99,12 +99,13 @@ def OnlineGate(
         saved_model = Path(
             path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
         )
-        tried = slates[-1].examples[: online.served_check_slates]
-        if tried:
+        tried, _ = found.held_out(examples.uri)
+        tried = tried.take(np.arange(min(online.served_check_slates, len(tried.records))))
+        if tried.records:
             failure = disagreement(
-                served_scores(saved_model, tried),
-                candidate[-1],
-                [len(record.answer) for record in slates[-1].records[: len(tried)]],
+                [record.request_id for record in tried.records],
+                served_scores(saved_model, tried.examples),
+                found.candidate_scores(model.uri, tried),
             )
     _write_json(
         Path(evaluation.uri, GATE_FILE), {**asdict(verdict), "served_check_failure": failure}

@@ -25,15 +25,17 @@ from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.online import series
 from pipeline.online.alarms import HISTORY, alarms
 from pipeline.online.components import GATE_FILE, PREQUENTIAL_FILE
+from pipeline.online.impression_store import ImpressionStore
 from pipeline.online.learner import Learner
 from pipeline.online.rollback import rolled_back
-from pipeline.online.span_pipeline import artifact_uri, create_span_pipeline
-from pipeline.online.spans import Span, SpanError
+from pipeline.online.span_pipeline import create_span_pipeline
+from pipeline.online.spans import Span, fingerprint
 from pipeline.online.state import (
     Commit,
     OnlineFolder,
     OnlineState,
     Version,
+    artifact_uri,
     read_state,
     write_state,
 )
@@ -46,7 +48,8 @@ class SpanResult:
     """What became of one span.
 
     Attributes:
-        number, name: Of the span.
+        sequence: How many spans have been learnt with it.
+        name: Of the span.
         counts: `counts.json` of its examples.
         prequential: Ranker → metric → `mean` and more, of the model that had not seen the span;
             None: not known. See `pipeline.online.prequential`.
@@ -57,7 +60,7 @@ class SpanResult:
         alarms: Sentences that a person should read.
     """
 
-    number: int
+    sequence: int
     name: str
     counts: dict[str, Any]
     prequential: dict[str, dict[str, dict[str, float | None]]]
@@ -122,30 +125,35 @@ class OnlineEngine:
         write_state(self.folder.state_file, state)
         follow_state(self.folder, state)
         for file in (self.folder.series_file, self.folder.freshness_file):
-            series.keep_until(file, state.newest.span)
+            series.keep_until(file, state.newest.sequence)
         self._recent = series.read(self.folder.series_file)[-HISTORY:]
         learner.register()
         self._learner, self._state = learner, state
         self._clear_away()
         return notes
 
+    def is_new(self, span: Span) -> bool:
+        """Whether the span has not been learnt yet.
+
+        Raises:
+            SpanError: It was learnt, and its files are others now.
+        """
+        store = self.state.newest.store
+        return store is None or ImpressionStore.open(store, self._dataset).is_new(
+            span, fingerprint(span)
+        )
+
     def process(self, span: Span) -> SpanResult:
         """Learns one span: examples, prequential test, training, gate, push.
 
         Raises:
-            SpanError: The span, or a later one, has been learnt already.
+            SpanError: The span has been learnt already.
+            LogError: Its logs cannot be read.
         """
         state, learner = self.state, self._learner
         assert learner is not None
-        last = state.newest
-        if last.span is not None and span.number <= last.span:
-            raise SpanError(
-                span.path,
-                f"span {last.name} has been learnt, which is not before this one",
-                "rows that come so late cannot be learnt in time order; answers can: land them "
-                "in the next span",
-            )
-        root = self.folder.span_root(span.number)
+        sequence = state.newest.sequence + 1
+        root = self.folder.span_root(sequence)
         if root.exists():  # what an interrupted attempt left
             shutil.rmtree(root)
         seconds: dict[str, float] = {}
@@ -177,6 +185,7 @@ class OnlineEngine:
         """Makes what the pipeline left behind count, in one step."""
         state, learner = self.state, self._learner
         assert learner is not None
+        sequence = state.newest.sequence + 1
         model = artifact_uri(root, "Trainer", "model")
         examples = artifact_uri(root, "SpanExampleGen", "examples")
         evaluation = artifact_uri(root, "PrequentialTest", "evaluation")
@@ -185,10 +194,10 @@ class OnlineEngine:
         gate = _read_json(artifact_uri(root, "OnlineGate", "evaluation"), GATE_FILE)
         pushed = None
         if gate["blessed"] and not gate["served_check_failure"]:
-            pushed = Version(state.largest_version + 1, span.number, model)
+            pushed = Version(state.largest_version + 1, sequence, span.name, model)
         commit = Commit(
-            span=span.number,
-            name=span.name,
+            sequence=sequence,
+            span=span.name,
             model=state.newest.model if gate["diverged"] else model,
             store=artifact_uri(root, "SpanExampleGen", "store"),
             examples=examples,
@@ -199,8 +208,8 @@ class OnlineEngine:
         if gate["served_check_failure"]:
             reason = f"Not pushed: {gate['served_check_failure']}."
         record = {
-            "span": span.number,
-            "name": span.name,
+            "sequence": sequence,
+            "span": span.name,
             "counts": counts,
             **tested,
             "gate": gate,
@@ -225,7 +234,7 @@ class OnlineEngine:
             learner.keep_weights(model)
         self._clear_away()
         return SpanResult(
-            number=span.number,
+            sequence=sequence,
             name=span.name,
             counts=counts,
             prequential=tested["rankers"],
@@ -269,15 +278,15 @@ class OnlineEngine:
         before = None if state is None else state.newest
         number = version or (0 if state is None else state.largest_version)
         commit = Commit(
-            span=None if before is None else before.span,
-            name="" if before is None else before.name,
+            sequence=0 if before is None else before.sequence,
+            span="" if before is None else before.span,
             model=fit,
             store=None if before is None else before.store,
             examples=None,
             evaluation=None,
             version=number,
         )
-        versions = () if version is None else (Version(version, None, fit),)
+        versions = () if version is None else (Version(version, commit.sequence, "", fit),)
         note = [f"Goes on from the full fit in {fit}."] if before is not None else []
         return OnlineState(
             fit=fit,
@@ -320,9 +329,13 @@ def _with_good_checkpoint(state: OnlineState, learner: Learner, notes: list[str]
                 raise RuntimeError(
                     f"no good checkpoint is left ({error}); make a new full fit with easq run"
                 ) from error
+            lost, before = (
+                f"span {commit.span}" if commit.span else "the full fit"
+                for commit in (newest, state.commits[-2])
+            )
             notes.append(
-                f"The checkpoint of span {newest.name} cannot be used ({error}); going back to "
-                f"{state.commits[-2].name or 'the full fit'} and learning from there again."
+                f"The checkpoint of {lost} cannot be used ({error}). Goes back to {before} and "
+                "learns from there again."
             )
             state = state.without_newest()
         else:

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.bootstrap import Means, bootstrap_means
+from pipeline.evaluation.bootstrap import bootstrap_means
 from pipeline.evaluation.checks import LAST_BLESSED, METRIC_NAMES, Check
 from pipeline.evaluation.eval_config import GUARDRAIL
-from pipeline.evaluation.slates import reduce_slates
-from pipeline.evaluation.tfma_metrics import joined_slates
+from pipeline.evaluation.slate_extractor import SlateRecord
 from pipeline.evaluation.user_metrics import UserValues, user_values
 from pipeline.online.settings import OnlineGateSettings
-from pipeline.online.slates import SplitSlates, candidate_scores
+from pipeline.online.slates import kept_of
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,24 @@ class GateVerdict:
     pairs: int
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Slates with the scores of both models.
+
+    Attributes:
+        records: The slates.
+        candidate: The candidate's scores of each, `[n]`.
+        blessed: The last blessed model's; `None` where there is no such model.
+    """
+
+    records: Sequence[SlateRecord]
+    candidate: Sequence[NDArray[np.float64]]
+    blessed: Sequence[NDArray[np.float64]] | None
+
+
 def judge(
-    slates: Sequence[SplitSlates],
-    candidate: Sequence[NDArray[np.float32]],
-    blessed: Sequence[NDArray[np.float32]] | None,
+    behaviour: Compared,
+    answers: Compared,
     *,
     primary: str,
     simulated: bool,
@@ -66,61 +79,45 @@ def judge(
     """Decides.
 
     Args:
-        slates: The held-out slates of each span of the window.
-        candidate: The candidate's scores of them, `[slates, W]` each.
-        blessed: The last blessed model's; `None` where there is no such model.
+        behaviour: The held-out slates of the window.
+        answers: Those with an answer, late answers included.
         primary: The primary satisfaction metric's name.
         simulated: Whether the true satisfaction is known.
         settings: The limits.
         seed: Of the bootstrap.
     """
-    scores = [
-        row
-        for part, all_scores in zip(slates, candidate, strict=True)
-        for row in candidate_scores(part, all_scores)
-    ]
+    scores = [*behaviour.candidate, *answers.candidate]
     flat = np.concatenate(scores) if scores else np.zeros(0)
     if not np.isfinite(flat).all():
-        return _refused("its scores are not finite numbers: training has diverged", diverged=True)
+        return _refused("its scores are not finite numbers, training has diverged", diverged=True)
     if len(flat) > 1 and np.ptp(flat) == 0:
         return _refused(f"it gives every candidate the same score, {flat[0]:g}")
-    if blessed is None:
-        return GateVerdict(
-            True, False, "Blessed: there is no blessed model to compare with.", (), 0, 0
-        )
-    if not scores:
-        return GateVerdict(
-            True,
-            False,
-            "Blessed: no held-out user has a slate in the window to compare on.",
-            (),
-            0,
-            0,
-        )
-    found = _paired_values(slates, scores, blessed, simulated=simulated)
-    columns = [found.names.index(name) for name in (primary, GUARDRAIL)]
-    values = [found.values[ranker, :, column] for column in columns for ranker in (0, 1)]
-    means = bootstrap_means(np.stack(values, axis=1), seed=seed)
-    pairs = int(found.n_pairs.get(primary, 0))
-    satisfaction = _check(means, 0, primary, -settings.satisfaction_loss, of_high=True)
-    behaviour = _check(means, 2, GUARDRAIL, -settings.behaviour_loss, of_high=False)
-    checks = [behaviour]
-    needed = f"{pairs:,} pairs of answers, {settings.min_pairs:,} needed"
-    aside = f"; {METRIC_NAMES[primary]} not judged: {needed}"
+    if behaviour.blessed is None or answers.blessed is None:
+        return _blessed("there is no blessed model to compare with")
+    if not behaviour.records:
+        return _blessed("no held-out user has a slate in the window to compare on")
+    on_behaviour = _values(behaviour, simulated=simulated, with_answers=False)
+    on_answers = _values(answers, simulated=simulated, with_answers=True)
+    checks = [_check(on_behaviour, GUARDRAIL, -settings.behaviour_loss, seed=seed, of_high=False)]
+    pairs = int(on_answers.n_pairs[primary])
+    satisfaction = _check(on_answers, primary, -settings.satisfaction_loss, seed=seed, of_high=True)
+    aside = ""
     if pairs >= settings.min_pairs and satisfaction.known:
         checks.insert(0, satisfaction)
-        aside = ""
-    failed = [check for check in checks if check.known and not check.passed]
-    word = "Not blessed" if failed else "Blessed"
-    reasons = "; ".join(check.reason() for check in failed or checks if check.known)
-    users = len(found.users)
-    evidence = f"{users:,} held-out users, {pairs:,} pairs"
+    else:
+        aside = (
+            f"; {METRIC_NAMES[primary]} was not judged, as {settings.min_pairs:,} pairs of answers "
+            "are needed"
+        )
+    failed = [check for check in checks if not check.passed]
+    reasons = "; ".join(check.reason() for check in failed or checks)
+    evidence = f"{len(on_behaviour.users):,} held-out users, {pairs:,} pairs of answers"
     return GateVerdict(
         blessed=not failed,
         diverged=False,
-        sentence=f"{word}: {reasons or 'nothing to compare'}{aside} ({evidence}).",
+        sentence=f"{'Not blessed' if failed else 'Blessed'}: {reasons}{aside} ({evidence}).",
         checks=tuple(checks),
-        users=users,
+        users=len(on_behaviour.users),
         pairs=pairs,
     )
 
@@ -129,30 +126,21 @@ def _refused(reason: str, *, diverged: bool = False) -> GateVerdict:
     return GateVerdict(False, diverged, f"Not blessed: {reason}.", (), 0, 0)
 
 
-def _paired_values(
-    slates: Sequence[SplitSlates],
-    candidate: Sequence[NDArray[np.float64]],
-    blessed: Sequence[NDArray[np.float32]],
-    *,
-    simulated: bool,
-) -> UserValues:
-    records = [record for part in slates for record in part.records]
-    others = [
-        row
-        for part, all_scores in zip(slates, blessed, strict=True)
-        for row in candidate_scores(part, all_scores)
-    ]
-    scored = [
-        (record, np.stack([mine, other]))
-        for record, mine, other in zip(records, candidate, others, strict=True)
-    ]
-    return user_values(reduce_slates(joined_slates(scored)), simulated=simulated)
+def _blessed(reason: str) -> GateVerdict:
+    return GateVerdict(True, False, f"Blessed: {reason}.", (), 0, 0)
 
 
-def _check(means: Means, column: int, metric: str, limit: float, *, of_high: bool) -> Check:
-    """The comparison of two neighbouring columns, the candidate's and the last blessed model's."""
-    difference = float(means.mean[column] - means.mean[column + 1])
-    low, high = means.interval(column, minus=column + 1)
+def _values(compared: Compared, *, simulated: bool, with_answers: bool) -> UserValues:
+    scores = zip(compared.candidate, compared.blessed or (), strict=True)
+    scored = zip(compared.records, map(np.stack, scores), strict=True)
+    return user_values(kept_of(scored, 2, with_answers=with_answers), simulated=simulated)
+
+
+def _check(found: UserValues, metric: str, limit: float, *, seed: int, of_high: bool) -> Check:
+    """The paired difference of a metric: the candidate's minus the last blessed model's."""
+    means = bootstrap_means(found.values[:, :, found.names.index(metric)].T, seed=seed)
+    difference = float(means.mean[0] - means.mean[1])
+    low, high = means.interval(0, minus=1)
     judged = high if of_high else difference
     return Check(
         metric=METRIC_NAMES[metric],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,15 @@ from pipeline.evaluation.eval_config import is_simulated
 from pipeline.evaluation.slates import Kept
 from pipeline.exporting import RankerExporter
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.online.gate import Compared
 from pipeline.online.prequential import TestedSpan, load_kept, save_kept, test_span
-from pipeline.online.slates import SlateReader, SlateScorer, SplitSlates
+from pipeline.online.slates import SlateReader, SlateScorer, SplitSlates, candidate_scores, joined
 from pipeline.trainer import CHECKPOINT
 from pipeline.training_record import TrainingRecord
 from pipeline.training_session import TrainingSession
 
-HOLDOUT = "holdout"
+# Slates of users who are never trained on; in the second, earlier slates whose answer came late.
+HELD_OUT = ("holdout", "holdout_late")
 ANSWERS_FILE = "answers.npz"
 
 _LEARNERS: dict[str, Learner] = {}
@@ -74,7 +76,7 @@ class Learner:
         self.seconds: dict[str, float] = {}
         self._holds: str | None = None
         self._weights: dict[str, list[NDArray[Any]]] = {}
-        self._held_out: dict[str, SplitSlates] = {}
+        self._held_out: dict[str, tuple[SplitSlates, SplitSlates]] = {}
         self._answers: dict[str, Kept] = {}
 
     def register(self) -> None:
@@ -107,17 +109,15 @@ class Learner:
             folder: Keeps what later windows need of it.
         """
         self.hold(model)
-        train, held_out = (self._reader.read(examples, split) for split in ("train", HOLDOUT))
-        anchors = self._reader.read(examples, "answered").anchors
-        self._held_out[examples] = held_out
-        dense = [(slates, self._scorer.scores(slates)) for slates in (train, held_out)]
-        answered = [
-            (anchors, self._scorer.scores(anchors)),
-            _answered_rows(*dense[1]),
-        ]
-        tested = test_span(
-            dense, [pair for pair in answered if pair[0].records], simulated=self.simulated
+        train, held_out, late = (
+            self._reader.read(examples, split) for split in ("train", *HELD_OUT)
         )
+        anchors = self._reader.read(examples, "answered").anchors
+        self._held_out[examples] = held_out, late
+        dense = [(slates, self._scorer.scores(slates)) for slates in (train, held_out)]
+        of_holdout = held_out.take(np.flatnonzero(held_out.has_answer))
+        answered = [(slates, self._scorer.scores(slates)) for slates in (anchors, of_holdout, late)]
+        tested = test_span(dense, answered, simulated=self.simulated)
         save_kept(folder / ANSWERS_FILE, tested.answers)
         self._answers[str(folder)] = tested.answers
         return tested
@@ -141,7 +141,11 @@ class Learner:
         # If anything goes wrong on the way, what the session has is no state of either.
         self._holds = None
         with self._timed("learn"):
-            record = self.session.learn(dense_files, answered_files, slates=slates)
+            record = self.session.learn(
+                self.session.read_slates(dense_files),
+                self.session.read_answered(answered_files),
+                slates=slates,
+            )
         with self._timed("checkpoint"):
             self.session.save(str(Path(model, CHECKPOINT)))
         self._holds = model
@@ -158,20 +162,57 @@ class Learner:
         yield
         self.seconds[part] = round(time.monotonic() - started, 3)
 
-    def held_out(self, examples: str) -> SplitSlates:
-        """The held-out users' slates of a span."""
+    def held_out(self, examples: str) -> tuple[SplitSlates, SplitSlates]:
+        """Held-out users' slates of a span, and their earlier ones that it brought answers to."""
         if examples not in self._held_out:
-            self._held_out[examples] = self._reader.read(examples, HOLDOUT)
+            slates, late = (self._reader.read(examples, split) for split in HELD_OUT)
+            self._held_out[examples] = slates, late
         return self._held_out[examples]
 
-    def scores_of(self, model: str, slates: list[SplitSlates]) -> list[NDArray[np.float32]]:
-        """ŷ of a Model artifact, whose weights are read from its checkpoint once."""
+    def candidate_scores(self, model: str, slates: SplitSlates) -> list[NDArray[np.float64]]:
+        """ŷ of each slate's candidates, of a Model artifact whose weights are read once."""
         current = self.session.model.get_weights()
         self.session.model.set_weights(self._weights_of(model))
         try:
-            return [self._scorer.scores(part)["score"] for part in slates]
+            return candidate_scores(slates, self._scorer.scores(slates)["score"])
         finally:
             self.session.model.set_weights(current)
+
+    def compared(
+        self, candidate: str, blessed: str | None, window: Sequence[str]
+    ) -> tuple[Compared, Compared]:
+        """Scores the held-out slates of a window with two models.
+
+        Args:
+            candidate: A Model artifact.
+            blessed: The one to compare with, or `None`.
+            window: Examples artifacts.
+
+        Returns:
+            All slates that were served in the window; and those with an answer that arrived in it.
+        """
+        held_out = [self.held_out(examples) for examples in window]
+        slates = joined([slates for slates, _ in held_out])
+        late = joined([late for _, late in held_out])
+        mine, others = (
+            None
+            if model is None
+            else [self.candidate_scores(model, part) for part in (slates, late)]
+            for model in (candidate, blessed)
+        )
+        answered = np.flatnonzero(slates.has_answer)
+
+        def with_late(scores: list[list[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
+            return [*(scores[0][row] for row in answered), *scores[1]]
+
+        return (
+            Compared(slates.records, mine[0], None if others is None else others[0]),
+            Compared(
+                [*(slates.records[row] for row in answered), *late.records],
+                with_late(mine),
+                None if others is None else with_late(others),
+            ),
+        )
 
     def _weights_of(self, model: str) -> list[NDArray[Any]]:
         if self._holds == model:
@@ -194,11 +235,3 @@ class Learner:
         """Drops slates and answers of all spans but the given ones."""
         self._held_out = {key: value for key, value in self._held_out.items() if key in examples}
         self._answers = {key: value for key, value in self._answers.items() if key in tests}
-
-
-def _answered_rows(
-    slates: SplitSlates, scores: dict[str, NDArray[np.float32]]
-) -> tuple[SplitSlates, dict[str, NDArray[np.float32]]]:
-    """The slates with an answer, and their scores."""
-    rows = np.flatnonzero([(record.answer >= 0).any() for record in slates.records])
-    return slates.take(rows), {name: value[rows] for name, value in scores.items()}

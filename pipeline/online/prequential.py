@@ -14,16 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.slates import (
-    Kept,
-    merge,
-    nothing_kept,
-    reduce_slates,
-)
-from pipeline.evaluation.tfma_metrics import joined_slates, ranker_scores
+from pipeline.evaluation.slates import Kept, merge
+from pipeline.evaluation.tfma_metrics import ranker_scores
 from pipeline.evaluation.user_metrics import evaluate, metric_names, ranker_names
-from pipeline.logs.canonical import NOT_ANSWERED
-from pipeline.online.slates import Scores, SplitSlates, candidate_scores, spread
+from pipeline.online.slates import Scores, SplitSlates, candidate_scores, kept_of, spread
 
 # What a span says of the answers rather than of the behaviours.
 _OF_ANSWERS = ("pair_accuracy", "satisfied_auc", "hr@", "ndcg@", "mrr")
@@ -59,12 +53,11 @@ def test_span(
         answered: Those with an answer that became known in the span.
         simulated: Whether the true satisfaction is known.
     """
-    joined = [pair for pair in dense if pair[0].records]
     return TestedSpan(
-        behaviour=_kept(joined, simulated=simulated, with_answers=False),
+        behaviour=_kept(dense, simulated=simulated, with_answers=False),
         answers=_kept(answered, simulated=simulated, with_answers=True),
-        score_std=_mean_spread(joined, "score"),
-        satisfaction_std=_mean_spread(joined, "satisfaction"),
+        score_std=_mean_spread(dense, "score"),
+        satisfaction_std=_mean_spread(dense, "satisfaction"),
     )
 
 
@@ -72,7 +65,7 @@ def _mean_spread(scored: Sequence[tuple[SplitSlates, Scores]], name: str) -> flo
     found = [
         (spread(slates, scores[name]), len(slates.records))
         for slates, scores in scored
-        if name in scores
+        if name in scores and slates.records
     ]
     if not found:
         return float("nan")
@@ -83,21 +76,14 @@ def _mean_spread(scored: Sequence[tuple[SplitSlates, Scores]], name: str) -> flo
 def _kept(
     scored: Sequence[tuple[SplitSlates, Scores]], *, simulated: bool, with_answers: bool
 ) -> Kept:
-    rows = [
-        (
-            record
-            if with_answers
-            else dataclasses.replace(record, answer=np.full_like(record.answer, NOT_ANSWERED)),
-            ranker_scores(record, of_model, simulated=simulated),
-        )
+    rows = (
+        (record, ranker_scores(record, of_model, simulated=simulated))
         for slates, scores in scored
         for record, of_model in zip(
             slates.records, candidate_scores(slates, scores["score"]), strict=True
         )
-    ]
-    if not rows:
-        return nothing_kept(len(ranker_names(simulated=simulated)))
-    return reduce_slates(joined_slates(rows))
+    )
+    return kept_of(rows, len(ranker_names(simulated=simulated)), with_answers=with_answers)
 
 
 def prequential_values(

@@ -26,10 +26,11 @@ def rolled_back(folder: OnlineFolder, state: OnlineState) -> OnlineState:
     write_state(folder.state_file, new)
     follow_state(folder, new)
     series.append(
-        folder.root / "rollbacks.jsonl",
+        folder.rollbacks_file,
         {
             "withdrawn": withdrawn.number,
             "served": new.versions[-1].number,
+            "sequence": state.newest.sequence,
             "span": state.newest.span,
         },
     )

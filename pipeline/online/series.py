@@ -42,10 +42,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def keep_until(path: Path, span: int | None) -> None:
-    """Drops the records of spans after `span`: they were written but their span was not done."""
+def keep_until(path: Path, sequence: int) -> None:
+    """Drops the records after a commit: they were written but their span was not done."""
     records = read(path)
-    kept = [record for record in records if span is not None and record["span"] <= span]
+    kept = [record for record in records if record["sequence"] <= sequence]
     if len(kept) < len(records):
         write_in_one_step(path, "".join(json.dumps(record) + "\n" for record in kept))
 

@@ -29,16 +29,23 @@ def served_scores(saved_model: Path, examples: list[bytes]) -> NDArray[np.float3
 
 
 def disagreement(
-    served: NDArray[np.float32], trained: NDArray[np.float32], sizes: list[int]
+    request_ids: list[bytes], served: NDArray[np.float32], trained: list[NDArray[np.float64]]
 ) -> str:
-    """What is wrong with the served scores; empty where they agree."""
-    for row, size in enumerate(sizes):
-        one, other = served[row, :size], trained[row, :size]
-        wrong = ~(np.abs(one - other) <= _TOLERANCE * np.maximum(1.0, np.abs(other)))
+    """What is wrong with the served scores; empty where they agree.
+
+    Args:
+        request_ids: Of the slates.
+        served: `[slates, W]`.
+        trained: The trained model's scores of each slate's candidates.
+    """
+    for request_id, row, expected in zip(request_ids, served, trained, strict=True):
+        found = row[: len(expected)]
+        allowed = _TOLERANCE * np.maximum(1.0, np.abs(expected))
+        wrong = ~(np.abs(found - expected) <= allowed)
         if wrong.any():
             place = int(np.argmax(wrong))
             return (
-                f"slate {row}, candidate {place}: the exported model scores {one[place]:.7g}, the "
-                f"trained one {other[place]:.7g}"
+                f"request {request_id.decode('utf-8', 'backslashreplace')}, candidate {place}: the "
+                f"exported model scores {found[place]:.7g}, the trained one {expected[place]:.7g}"
             )
     return ""

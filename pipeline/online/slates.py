@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from pipeline.evaluation.slate_extractor import SlateRecord, slate_records
+from pipeline.evaluation.slates import Kept, nothing_kept, reduce_slates
+from pipeline.evaluation.tfma_metrics import joined_slates
+from pipeline.logs.canonical import NOT_ANSWERED
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.slate_schema import slate_schema
 from pipeline.training_input import LABELS
@@ -55,6 +59,25 @@ class SplitSlates:
         """The last slate of each pair group: those whose answer is new."""
         group = self.pair_group
         return self.take(np.flatnonzero(np.append(group[1:] != group[:-1], True)[: len(group)]))
+
+    @property
+    def has_answer(self) -> NDArray[np.bool_]:
+        """`[slates]`, which of them hold an answer."""
+        found = [(record.answer != NOT_ANSWERED).any() for record in self.records]
+        return np.array(found, dtype=np.bool_)
+
+
+def joined(parts: Sequence[SplitSlates]) -> SplitSlates:
+    """Some splits, at least one, as one."""
+    return SplitSlates(
+        [example for part in parts for example in part.examples],
+        [record for part in parts for record in part.records],
+        np.concatenate([part.pair_group for part in parts]),
+        {
+            name: np.concatenate([part.features[name] for part in parts])
+            for name in parts[0].features
+        },
+    )
 
 
 class SlateReader:
@@ -132,6 +155,24 @@ def candidate_scores(slates: SplitSlates, scores: NDArray[np.float32]) -> list[N
         row[: len(record.answer)].astype(np.float64)
         for record, row in zip(slates.records, scores, strict=True)
     ]
+
+
+def kept_of(
+    scored: Iterable[tuple[SlateRecord, NDArray[np.float64]]], n_rankers: int, *, with_answers: bool
+) -> Kept:
+    """What the metrics need of slates.
+
+    Args:
+        scored: Slates with the scores of all rankers, `[n_rankers, n]`.
+        n_rankers: How many rankers there are.
+        with_answers: Whether the answers count; without them, the behaviour alone does.
+    """
+    rows = [(record if with_answers else _unanswered(record), scores) for record, scores in scored]
+    return reduce_slates(joined_slates(rows)) if rows else nothing_kept(n_rankers)
+
+
+def _unanswered(record: SlateRecord) -> SlateRecord:
+    return dataclasses.replace(record, answer=np.full_like(record.answer, NOT_ANSWERED))
 
 
 def spread(slates: SplitSlates, scores: NDArray[np.float32]) -> float:

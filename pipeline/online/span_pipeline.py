@@ -9,7 +9,6 @@ that a model's lineage leads back through every span to the full fit.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from tfx.components.pusher.component import Pusher
 from tfx.components.trainer.component import Trainer
@@ -24,14 +23,15 @@ from tfx.types.standard_artifacts import Model, TransformGraph
 from pipeline.configs import MODEL_NAME, RunSettings
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.online.components import AtomicPusherExecutor, OnlineGate, PrequentialTest
-from pipeline.online.example_gen import ImpressionStore, SpanExampleGen
+from pipeline.online.impression_store import StoreLimits
+from pipeline.online.span_example_gen import Impressions, SpanExampleGen
 from pipeline.online.spans import Span
 from pipeline.online.state import OnlineFolder, OnlineState
 
 
-def span_pipeline_name(dataset: DatasetConfig, span: int) -> str:
+def span_pipeline_name(dataset: DatasetConfig, sequence: int) -> str:
     """Under which ML Metadata knows the pipeline of a span."""
-    return f"{MODEL_NAME}-{dataset.name}-span-{span}"
+    return f"{MODEL_NAME}-{dataset.name}-span-{sequence}"
 
 
 def create_span_pipeline(
@@ -54,6 +54,7 @@ def create_span_pipeline(
         learner: The name of the model in memory.
     """
     newest = state.newest
+    sequence = newest.sequence + 1
     earlier = state.earlier_spans(settings.online.gate.window_spans - 1)
 
     def imported(name: str, uri: str, kind: type) -> Importer:
@@ -69,11 +70,17 @@ def create_span_pipeline(
         imports.append(blessed_model)
     store = None
     if newest.store is not None:
-        store = imported("impressions_before", newest.store, ImpressionStore)
+        store = imported("impressions_before", newest.store, Impressions)
         imports.append(store)
 
     example_gen = SpanExampleGen(
-        span=span, dataset=dataset, store=None if store is None else store.outputs["result"]
+        span=span,
+        dataset=dataset,
+        store=None if store is None else store.outputs["result"],
+        holdout=settings.online.holdout,
+        limits=StoreLimits(
+            delay_hours=settings.online.answer_delay_hours, max_bytes=settings.online.store_bytes
+        ),
     )
     examples = example_gen.outputs["examples"]
     prequential = PrequentialTest(
@@ -112,14 +119,14 @@ def create_span_pipeline(
         custom_config={
             "easq": {
                 "number": state.largest_version + 1,
-                "origin": {"span": span.number, "name": span.name, "base": newest.model},
+                "origin": {"span": span.name, "sequence": sequence, "base": newest.model},
             }
         },
         custom_executor_spec=executor_spec.ExecutorClassSpec(AtomicPusherExecutor),
     )
     return Pipeline(
-        pipeline_name=span_pipeline_name(dataset, span.number),
-        pipeline_root=str(folder.span_root(span.number)),
+        pipeline_name=span_pipeline_name(dataset, sequence),
+        pipeline_root=str(folder.span_root(sequence)),
         components=[*imports, example_gen, prequential, trainer, gate, pusher],
         # A span that was interrupted is done anew from the last state, never half from a cache.
         enable_cache=False,
@@ -128,9 +135,3 @@ def create_span_pipeline(
         ),
         beam_pipeline_args=list(settings.beam_args),
     )
-
-
-def artifact_uri(root: Path, component: str, output: str) -> str:
-    """The folder of the newest output of a component under a span's root."""
-    executions = (root / component / output).iterdir()
-    return str(max(executions, key=lambda path: int(path.name)))

@@ -54,6 +54,16 @@ class OnlineFolder:
         return self.root / "withdrawn"
 
     @property
+    def rollbacks_file(self) -> Path:
+        """One line of JSON for each rollback."""
+        return self.root / "rollbacks.jsonl"
+
+    @property
+    def report_json(self) -> Path:
+        """Every figure of all spans."""
+        return self.root / "report.json"
+
+    @property
     def report_html(self) -> Path:
         """The curves of all spans, for people."""
         return self.root / "report.html"
@@ -68,9 +78,9 @@ class OnlineFolder:
         """The servers' `--model_config_file`, with the labels."""
         return self.serving_dir.parent / "models.config"
 
-    def span_root(self, number: int) -> Path:
+    def span_root(self, sequence: int) -> Path:
         """Artifacts of one span's pipeline."""
-        return self.root / "spans" / f"{number:06d}"
+        return self.root / "spans" / f"{sequence:06d}"
 
 
 @dataclass(frozen=True)
@@ -79,12 +89,14 @@ class Version:
 
     Attributes:
         number: Its folder's name.
-        span: The last span it learnt from; None: the full fit.
+        sequence: Of the commit it came with; 0: the full fit.
+        span: The last span it learnt from; "": the full fit.
         model: URI of the Model artifact it came from, which also holds its checkpoint.
     """
 
     number: int
-    span: int | None
+    sequence: int
+    span: str
     model: str
 
 
@@ -93,8 +105,8 @@ class Commit:
     """The state of learning after one span.
 
     Attributes:
-        span: The span's number; None: the full fit.
-        name: The span's name.
+        sequence: How many spans have been learnt, in the order in which they were taken.
+        span: The last one's name; "": the full fit.
         model: URI of the Model artifact with the checkpoint to go on from.
         store: URI of the impressions that wait for answers; None: none yet.
         examples: URI of the span's examples; None: the full fit.
@@ -102,8 +114,8 @@ class Commit:
         version: The largest version number then.
     """
 
-    span: int | None
-    name: str
+    sequence: int
+    span: str
     model: str
     store: str | None
     examples: str | None
@@ -137,7 +149,7 @@ class OnlineState:
 
     def earlier_spans(self, limit: int) -> list[Commit]:
         """The newest commits of different spans, the full fit excepted, oldest first."""
-        by_span = {commit.span: commit for commit in self.commits if commit.span is not None}
+        by_span = {commit.sequence: commit for commit in self.commits if commit.examples}
         return list(by_span.values())[-limit:] if limit else []
 
     @property
@@ -165,7 +177,7 @@ class OnlineState:
     def without_newest(self) -> OnlineState:
         """The state before the newest commit, whose span is to be learnt again."""
         lost = self.commits[-1]
-        versions = tuple(version for version in self.versions if version.span != lost.span)
+        versions = tuple(version for version in self.versions if version.sequence != lost.sequence)
         earlier = self.commits[:-1]
         return dataclasses.replace(
             self, commits=earlier, versions=versions, largest_version=earlier[-1].version
@@ -225,3 +237,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def artifact_uri(root: Path, component: str, output: str) -> str:
+    """The folder of the newest output of a component under a span's root."""
+    executions = (root / component / output).iterdir()
+    return str(max(executions, key=lambda path: int(path.name)))

@@ -87,7 +87,7 @@ def ranking_plots(report: dict[str, Any]) -> list[Plot]:
         if not rows:
             continue
         alt = "; ".join(f"{RANKER_NAMES[ranker]} {interval(entry)}" for ranker, entry in rows)
-        plots.append(_plot(METRIC_NAMES[metric], alt, _draw_intervals(rows)))
+        plots.append(make_plot(METRIC_NAMES[metric], alt, _draw_intervals(rows)))
     return plots
 
 
@@ -137,7 +137,7 @@ def lift_plots(report: dict[str, Any]) -> list[Plot]:
         above = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
         axes.legend(frameon=False, ncols=2, borderaxespad=0, **above)
 
-    return [_plot("Behaviour given the answer", alt, draw, height=1 + 0.4 * len(rows))]
+    return [make_plot("Behaviour given the answer", alt, draw, height=1 + 0.4 * len(rows))]
 
 
 def training_plots(report: dict[str, Any]) -> list[Plot]:
@@ -154,7 +154,7 @@ def training_plots(report: dict[str, Any]) -> list[Plot]:
             continue
         last = ", ".join(f"{label} {values[-1]:.4g}" for label, values in found.items())
         alt = f"over {report['training']['steps']} steps; at the end: {last}"
-        plots.append(_plot(title, alt, _draw_curves(history["step"], found)))
+        plots.append(make_plot(title, alt, _draw_curves(history["step"], found)))
     return plots
 
 
@@ -171,10 +171,20 @@ def _draw_curves(steps: list[int], curves: dict[str, list[float]]) -> Callable[[
     return draw
 
 
-def _plot(title: str, alt: str, draw: Callable[[Axes], None], height: float = 1.9) -> Plot:
+def make_plot(
+    title: str, alt: str, draw: Callable[[Axes], None], height: float = 1.9, width: float = 3.6
+) -> Plot:
+    """Draws one plot as SVG.
+
+    Args:
+        title: Shown above it.
+        alt: What it shows, in words.
+        draw: Draws on the axes.
+        height, width: In inches.
+    """
     # The salt makes ids inside the SVG unique on the page, and the same in every run.
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}):
-        figure = Figure(figsize=(3.6, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})

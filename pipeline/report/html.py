@@ -13,16 +13,7 @@ from pipeline.report.summary import infra_sentence, push_sentence
 
 def render_html(report: dict[str, Any]) -> str:
     """Formats a report of `build_report` (or read from `report.json`) for people."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (text.number, text.signed, text.percent, text.share, text.count, text.interval)
-    environment.filters.update({function.__name__: function for function in filters})
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         report=report,
         headline=text.headline_metrics(report),
         primary=text.primary_metric(report),
@@ -36,3 +27,17 @@ def render_html(report: dict[str, Any]) -> str:
         infra_sentence=infra_sentence(report["infra_check"]),
         push_sentence=push_sentence(report["push"]),
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """A page of `templates/`, with the filters of `pipeline.report.text`."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (text.number, text.signed, text.percent, text.share, text.count, text.interval)
+    environment.filters.update({function.__name__: function for function in filters})
+    return environment.get_template(name)
