@@ -90,6 +90,11 @@ class ProgressDisplay(logging.Handler):
         """Draws a progress record of `pipeline.progress`."""
         state = getattr(record, "progress", None)
         if self._bar is not None and state is not None:
-            self._bars.update(self._bar, completed=state.done, total=state.total, unit=state.unit)
+            self._bars.update(
+                self._bar,
+                completed=state.done,
+                total=state.total,
+                unit=f"{state.unit} ({state.task})",
+            )
         elif not self.console.is_terminal:
             self.console.print(f"  {record.getMessage()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import shlex
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("easq")
 _SERVER_SECONDS = 120
+_TRIALS = 12
 _PRESETS = {"recommended": "EASQ", "paper": "EASQ-paper"}
 
 
@@ -64,6 +64,16 @@ _PRESETS = {"recommended": "EASQ", "paper": "EASQ-paper"}
     help="recommended: --method EASQ; paper: --method EASQ-paper.",
 )
 @click.option(
+    "--tune",
+    is_flag=True,
+    help="Search the method's settings on the newest part of the training period first.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    help=f"Settings that --tune tries.  [default: {_TRIALS}]",
+)
+@click.option(
     "--settings",
     "settings_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -77,6 +87,8 @@ def command(
     workdir: Path,
     method: str | None,
     preset: str | None,
+    tune: bool,
+    trials: int | None,
     settings_file: Path | None,
     seed: int | None,
     no_cache: bool,
@@ -92,10 +104,18 @@ def command(
     from pipeline.logs.errors import LogError
     from pipeline.logs.readers import find_tables
 
+    if method and preset:
+        raise click.UsageError("--preset is short for a --method: give one of them")
+    if trials is not None and not tune:
+        raise click.UsageError("--trials says how long --tune searches: give both")
     try:
         config = load_dataset_config(dataset)
         settings = _settings(
-            settings_file, method=method or _PRESETS.get(preset), seed=seed, no_cache=no_cache
+            settings_file,
+            method=_PRESETS[preset] if preset else method,
+            trials=(trials or _TRIALS) if tune else None,
+            seed=seed,
+            no_cache=no_cache,
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
@@ -115,21 +135,25 @@ def command(
 
 
 def _settings(
-    file: Path | None, *, method: str | None, seed: int | None, no_cache: bool
+    file: Path | None,
+    *,
+    method: str | None,
+    trials: int | None,
+    seed: int | None,
+    no_cache: bool,
 ) -> RunSettings:
     """The settings of the file with the options of the command line laid over them."""
     from pipeline.configs import RunSettings
 
-    settings = RunSettings.from_yaml(file) if file else RunSettings()
-    chosen: dict[str, Any] = {}
-    if method is not None:
-        chosen["method"] = method
-    if seed is not None:
-        chosen["seed"] = seed
-    trainer = dataclasses.replace(settings.trainer, **chosen)
-    return dataclasses.replace(
-        settings, trainer=trainer, enable_cache=settings.enable_cache and not no_cache
-    )
+    values = (RunSettings.from_yaml(file) if file else RunSettings()).to_dict()
+    chosen = {
+        "trainer": {"method": method, "seed": seed},
+        "tuning": {"trials": trials},
+    }
+    for part, options in chosen.items():
+        values[part].update({name: value for name, value in options.items() if value is not None})
+    values["enable_cache"] = values["enable_cache"] and not no_cache
+    return RunSettings.from_dict(values)
 
 
 def _run(

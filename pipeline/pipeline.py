@@ -78,17 +78,29 @@ def create_pipeline(
     )
     transform.add_upstream_node(example_validator)
 
+    training = {
+        "examples": examples,
+        "transform_graph": transform.outputs["transform_graph"],
+        "schema": schema,
+        "train_args": trainer_pb2.TrainArgs(splits=["train", "answered"]),
+        "eval_args": trainer_pb2.EvalArgs(splits=["eval"]),
+    }
+    config = {"dataset_config": dataset_json, "trainer": dataclasses.asdict(settings.trainer)}
+    search = []
+    if settings.tuning.trials > 0:
+        from pipeline.tuning.component import SettingsSearch
+
+        tuning = {**config, "tuning": dataclasses.asdict(settings.tuning)}
+        search = [
+            SettingsSearch(
+                tuner_fn="pipeline.tuning.search.tuner_fn", custom_config=tuning, **training
+            )
+        ]
     trainer = Trainer(
         run_fn="pipeline.trainer.run_fn",
-        examples=examples,
-        transform_graph=transform.outputs["transform_graph"],
-        schema=schema,
-        train_args=trainer_pb2.TrainArgs(splits=["train", "answered"]),
-        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-        custom_config={
-            "dataset_config": dataset_json,
-            "trainer": dataclasses.asdict(settings.trainer),
-        },
+        custom_config=config,
+        hyperparameters=search[0].outputs["best_hyperparameters"] if search else None,
+        **training,
     )
     model = trainer.outputs["model"]
 
@@ -122,6 +134,7 @@ def create_pipeline(
         schema_gen,
         example_validator,
         transform,
+        *search,
         trainer,
         last_blessed,
         evaluator,

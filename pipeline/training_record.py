@@ -36,17 +36,20 @@ class StepRecorder(keras.callbacks.Callback):
     """Keeps the training curves at evenly spaced steps and reports progress.
 
     Args:
+        task: What the progress calls the pass.
         batch_size: Dense slates a step.
         total_slates: Of the pass, where known.
         first_step: The model's steps before the pass.
     """
 
-    def __init__(self, batch_size: int, total_slates: int | None, first_step: int) -> None:
+    def __init__(
+        self, task: str, batch_size: int, total_slates: int | None, first_step: int
+    ) -> None:
         super().__init__()
         self._batch_size, self._total, self._first = batch_size, total_slates, first_step
         self._every = max((total_slates or 0) // batch_size // _HISTORY_POINTS, 1)
         self._next = 0
-        self._progress = ProgressReporter("training", "slates", total_slates)
+        self._progress = ProgressReporter(task, "slates", total_slates)
         self.history: dict[str, list[float]] = {"step": []}
         self.steps = 0
 

@@ -148,7 +148,12 @@ class TrainingSession:
         return AnsweredSlates.from_batches(self.read_slates(files, batch_size=_ANSWERED_AT_ONCE))
 
     def learn(
-        self, dense: tf.data.Dataset, answered: AnsweredSlates, *, slates: int | None = None
+        self,
+        dense: tf.data.Dataset,
+        answered: AnsweredSlates,
+        *,
+        slates: int | None = None,
+        task: str = "training",
     ) -> TrainingRecord:
         """Teaches one span: one pass, in time order.
 
@@ -157,6 +162,7 @@ class TrainingSession:
             answered: Its pair groups, in the order in which answers arrived. What is remembered of
                 earlier spans is put before them.
             slates: How many dense slates there are; for the progress alone.
+            task: What the progress calls it.
         """
         started = time.monotonic()
         settings = self.settings
@@ -177,7 +183,7 @@ class TrainingSession:
 
         if self._method.pretrained and self.steps == 0:
             self.model.pretrain(batches)
-        recorder = StepRecorder(settings.batch_size, slates, self.steps)
+        recorder = StepRecorder(task, settings.batch_size, slates, self.steps)
         coverage = PairCoverage()
         observed = coverage.observe(batches()).prefetch(tf.data.AUTOTUNE)
         self.model.fit(observed, epochs=1, verbose=0, callbacks=[recorder])

@@ -76,6 +76,7 @@ def build_report(
             "counts": counts,
             "funnel": _funnel(counts),
             "behaviour_lift": behaviour_lift(examples, statistics, dataset.behaviours.columns),
+            "tuning": _tuning(artifacts),
             "training": _read_json(Path(artifacts["Trainer"]["model_run"].uri) / "training.json"),
             "evaluation": _evaluation(read_evaluation(evaluation)),
             "verdict": asdict(read_verdict(evaluation)),
@@ -125,6 +126,11 @@ def _funnel(counts: Mapping[str, Any]) -> list[dict[str, Any]]:
     # Pairs are no part of the answers: their number grows with its square.
     last_step = {"name": "pairs of one user's answers", "count": pairs, "share_of_previous": None}
     return [*funnel, last_step]
+
+
+def _tuning(artifacts: Mapping[str, Mapping[str, RunArtifact]]) -> dict[str, Any] | None:
+    search = artifacts.get("SettingsSearch")
+    return _read_json(Path(search["tuner_results"].uri) / "tuning.json") if search else None
 
 
 def _push(artifacts: Mapping[str, Mapping[str, RunArtifact]]) -> dict[str, Any]:

@@ -98,5 +98,7 @@ def _counts(report: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("pair groups", count(counts["pair_groups"])))
     coverage = report["training"]["pair_coverage"]
     share, pairs = coverage["share_of_batches"], coverage["pairs_per_batch"]
+    if report["tuning"]:
+        lines.append(("tuning", report["tuning"]["sentence"]))
     lines.append(("coverage", f"{share:.0%} of batches with a pair, {pairs:.1f} pairs a batch"))
     return lines

@@ -1,8 +1,6 @@
 """The Trainer's entry point on three hand-written slates (see conftest)."""
 
-import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,50 +19,15 @@ from pipeline.training_session import (
     feature_specs,
     split_files,
 )
-from tests.pipeline.conftest import TINY_SLATES, slate_example
-
-SMALL = '{"units": 8, "num_heads": 2, "num_experts": 2, "expert_hidden_dim": 4}'
-
-
-def write_split(folder, name, examples):
-    split = folder / f"Split-{name}"
-    split.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(split / "slates-00000-of-00001")) as writer:
-        for example in examples:
-            writer.write(example)
-    return f"{split}/*"
-
-
-def answered_example(index, arrival):
-    example = tf.train.Example.FromString(slate_example(index, *TINY_SLATES[index % 2]))
-    example.features.feature["pair_group"].int64_list.value[:] = [index]
-    example.features.feature["group_time"].int64_list.value[:] = [arrival]
-    return example.SerializeToString()
+from tests.pipeline.conftest import TINY_SLATES
+from tests.pipeline.tiny_training import SMALL, tiny_fn_args
 
 
 @pytest.fixture
 def fn_args(tmp_path, tiny_dataset, tiny_transform_dir):
-    """What TFX's Trainer hands over: 11 dense slates and two answered ones."""
-    examples = tmp_path / "examples"
-    dense = [slate_example(index, *TINY_SLATES[index % 3]) for index in range(11)]
-    answered = [answered_example(0, 1500), answered_example(1, 4500)]
-    files = [write_split(examples, "train", dense), write_split(examples, "answered", answered)]
-    (examples / "counts.json").write_text('{"slates": {"train": 11}}')
-    settings = TrainerSettings(
-        model=SMALL, batch_size=4, answered_per_batch=3, steps_per_execution=2, jit_compile=False
-    )
-    return SimpleNamespace(
-        train_files=files,
-        transform_graph_path=tiny_transform_dir,
-        serving_model_dir=str(tmp_path / "model" / "Format-Serving"),
-        model_run_dir=str(tmp_path / "model_run"),
-        base_model=None,
-        hyperparameters=None,
-        custom_config={
-            "dataset_config": tiny_dataset.to_json(),
-            "trainer": dataclasses.asdict(settings),
-        },
-    )
+    """11 dense slates and two answered ones."""
+    slates = [TINY_SLATES[index % 3] for index in range(11)]
+    return tiny_fn_args(tmp_path, tiny_dataset, tiny_transform_dir, slates)
 
 
 def served_scores(directory, examples):
@@ -123,8 +86,8 @@ def test_a_base_model_is_gone_on_from_and_another_shape_is_refused(fn_args, tiny
     untrained.save(checkpoint_beside(fn_args.base_model))
     with pytest.raises(ValueError, match="does not fit the model"):
         run_fn(with_settings(fn_args, model="{}"))
+    fn_args.base_model = str(tmp_path / "nowhere" / "Format-Serving")
     with pytest.raises(FileNotFoundError, match="No checkpoint"):
-        fn_args.base_model = str(tmp_path / "nowhere" / "Format-Serving")
         run_fn(fn_args)
 
 
@@ -137,7 +100,7 @@ def test_tuned_hyperparameters_are_settings_of_the_model(fn_args, tmp_path):
 
 
 def test_a_dataset_without_answers_still_trains(fn_args, tiny_examples):
-    answered = fn_args.train_files[1].removesuffix("*") + "slates-00000-of-00001"
+    answered = fn_args.train_files[1].removesuffix("*") + "slates-00000.tfrecord"
     tf.io.TFRecordWriter(answered).close()
     run_fn(fn_args)
     scores = served_scores(fn_args.serving_model_dir, tiny_examples)

@@ -37,6 +37,8 @@ COUNTS = {
     "missing": {"quality": 0},
 }
 TRAINING = {
+    "method": "EASQ",
+    "trade_off": {"lambda_dpo": 0.5},
     "steps": 1234,
     "seconds": 21.5,
     "history": {
