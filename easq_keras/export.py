@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from easq_keras.layers import FeatureEmbedding, LoRALayer
+from easq_keras.layers.packed_embedding import PackedEmbedding
 from easq_keras.models.emer import EMER, encode, score_of, slate_mask
 from easq_keras.types import Tensor
 
@@ -87,7 +88,8 @@ class ScoringModel(keras.Model):
 def scoring_model(model: EMER) -> ScoringModel:
     """Returns the graph that computes ŷ and nothing else.
 
-    The satisfaction tower, the behaviour head and the optimizers stay behind. The LoRA delta is
+    The satisfaction tower, the behaviour head and the optimizers stay behind. The embedding tables
+    of equal width become one (`easq_keras.layers.packed_embedding`). The LoRA delta is
     part of ŷ (Eq. 8) and is folded as far as algebra allows:
 
     - where the backbone is linear, h = W₀x (`keras.layers.Dense` without an activation), into its
@@ -123,17 +125,18 @@ def scoring_model(model: EMER) -> ScoringModel:
     merged = _merged_kernel(model.backbone, lora)
     delta, delta_weights = (None, []) if lora is None or merged is not None else _folded(lora)
     tower = model.served_tower
+    embedding, tables = _packed(model.embedding)
     scorer = ScoringModel(
-        _unbuilt_copy(model.embedding),
+        embedding,
         _unbuilt_copy(model.backbone),
         delta,
         _unbuilt_copy(tower),
         name=f"{model.name}_scorer",
         dtype=model.dtype_policy,
     )
-    parts = {"embedding": model.embedding, "backbone": model.backbone, "tower": tower}
-    for name, part in parts.items():
-        getattr(scorer, name).set_weights(part.get_weights())
+    embedding.set_weights(tables)
+    scorer.backbone.set_weights(model.backbone.get_weights())
+    scorer.tower.set_weights(tower.get_weights())
     if merged is not None:
         scorer.backbone.kernel.assign(merged)
     if delta is not None:
@@ -149,6 +152,14 @@ def _merged_kernel(backbone: keras.layers.Layer, lora: keras.layers.Layer | None
     if not projection or type(lora) is not LoRALayer:
         return None
     return backbone.kernel + ops.cast(lora.get_delta_weight(), backbone.kernel.dtype)
+
+
+def _packed(embedding: FeatureEmbedding) -> tuple[FeatureEmbedding, list[Any]]:
+    """Returns an unbuilt layer that computes x in fewer operations, and its weights."""
+    if type(embedding) is not FeatureEmbedding:  # a subclass may compute something else
+        return _unbuilt_copy(embedding), embedding.get_weights()
+    packed = PackedEmbedding(embedding.features, name=embedding.name, dtype=embedding.dtype_policy)
+    return packed, packed.packed_weights(embedding)
 
 
 def _folded(lora: keras.layers.Layer) -> tuple[keras.layers.Layer, list[Any]]:

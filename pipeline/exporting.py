@@ -78,10 +78,10 @@ class ServedRanker(tf.Module):
     def rank_raw(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores named raw tensors; see `serving_default` above."""
         rows, columns = tf.unstack(tf.shape(inputs["item_id"], tf.int64))
-        fits = tf.debugging.assert_less_equal(
-            columns,
-            tf.constant(self._width, tf.int64),
-            message=f"item_id: more candidates than the model's slate width {self._width}",
+        # The bare operation: tf.debugging.assert_less_equal makes a dozen of it.
+        fits = tf.raw_ops.Assert(
+            condition=columns <= self._width,
+            data=[f"item_id: more candidates than the model's slate width {self._width}"],
         )
         with tf.control_dependencies([fits]):
             # Every list of candidates is as long as the others: one partition serves all, and

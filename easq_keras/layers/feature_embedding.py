@@ -1,6 +1,7 @@
 """From a dictionary of features to one vector a candidate."""
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 import keras
@@ -105,33 +106,42 @@ class FeatureEmbedding(keras.layers.Layer):
 
     def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns `(batch, slate, k)`."""
+        self._check_inputs(inputs)
+        encoded = {spec.name: self._encode(spec, inputs[spec.name]) for spec in self.features}
+        return self._joined(encoded, inputs)
+
+    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         for name, value in inputs.items():
             refuse_ragged(name, value)
         self._check_shapes({name: value.shape for name, value in inputs.items()})
-        batch, slate = ops.shape(inputs[self._first_candidate_feature()])
-        encoded = [self._encode(spec, inputs[spec.name]) for spec in self.features]
-        x = ops.concatenate(
-            [
-                ops.broadcast_to(value[:, None, :], (batch, slate, spec.dim))
-                if spec.level == "user"
-                else value
-                for spec, value in zip(self.features, encoded, strict=True)
-            ],
-            axis=-1,
-        )
-        mask = self.compute_mask(inputs)
-        return x if mask is None else ops.where(mask[:, :, None], x, ops.zeros_like(x))
 
     def _encode(self, spec: FeatureSpec, value: Tensor) -> Tensor:
         if not spec.embedded:
             return ops.cast(value, self.compute_dtype)[..., None]
+        index = self._integers(spec, value)
+        inside = ops.logical_and(index >= 0, index < spec.num_buckets)
+        return self.tables[spec.name](ops.where(inside, index, ops.zeros_like(index)))
+
+    def _integers(self, spec: FeatureSpec, value: Tensor) -> Tensor:
         if not keras.backend.is_int_dtype(value.dtype):
             raise ValueError(
                 f"Feature {spec.name!r} is of kind {spec.kind!r} and must hold integers. "
                 f"Received: dtype {keras.backend.standardize_dtype(value.dtype)}."
             )
-        inside = ops.logical_and(value >= 0, value < spec.num_buckets)
-        return self.tables[spec.name](ops.where(inside, value, ops.zeros_like(value)))
+        return value
+
+    def _joined(self, encoded: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+        """One vector a candidate of the encoded features, zeros where the mask leaves it out."""
+        batch, slate = ops.shape(inputs[self._first_candidate_feature()])
+        parts = []
+        for level, specs in groupby(self.features, lambda spec: spec.level):
+            part = ops.concatenate([encoded[spec.name] for spec in specs], axis=-1)
+            if level == "user":
+                part = ops.broadcast_to(part[:, None, :], (batch, slate, part.shape[-1]))
+            parts.append(part)
+        x = ops.concatenate(parts, axis=-1)
+        mask = self.compute_mask(inputs)
+        return x if mask is None else ops.where(mask[:, :, None], x, ops.zeros_like(x))
 
     def _check_shapes(self, shapes: Mapping[str, Shape]) -> None:
         for spec in self.features:

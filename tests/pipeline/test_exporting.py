@@ -77,6 +77,26 @@ def test_examples_without_labels_score_like_raw_tensors(served, tiny_dataset, ti
     np.testing.assert_array_equal(from_examples, from_tensors)
 
 
+def test_padding_may_stand_anywhere(served):
+    request = raw_request(TINY_SLATES[:1], 3)
+    scores = served.signatures["serving_default"](**request)["score"].numpy()[0]
+    gap = {
+        name: tf.gather(value, [0, 3, 1, 2], axis=1)
+        for name, value in raw_request(TINY_SLATES[:1], WIDTH).items()
+        if value.shape.rank == 2
+    }
+    spread = served.signatures["serving_default"](**{**request, **gap})["score"].numpy()[0]
+    np.testing.assert_allclose(spread[[0, 2, 3]], scores, rtol=1e-6)
+    assert spread[1] == np.finfo(np.float32).min
+
+
+def test_lists_of_unequal_length_are_refused(served):
+    request = raw_request(TINY_SLATES[:1], WIDTH)
+    request["length"] = request["length"][:, :3]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served.signatures["serving_default"](**request)
+
+
 def test_a_request_may_be_narrower_than_the_model(served):
     request = raw_request(TINY_SLATES[:2], 3)
     score = served.signatures["serving_default"](**request)["score"]
