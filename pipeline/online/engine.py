@@ -293,6 +293,7 @@ class OnlineEngine:
             transform_graph=run["Transform"]["transform_graph"].uri,
             commits=(commit,),
             versions=versions,
+            stable=version,
             largest_version=number,
         ), note
 

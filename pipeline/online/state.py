@@ -133,6 +133,8 @@ class OnlineState:
         commits: The newest states of learning, oldest first: where to go back to if a checkpoint
             turns out to be damaged.
         versions: The versions in the serving folder, oldest first.
+        stable: The version with the label `stable`: the newest one until another was pushed after
+            it. A rollback leaves it where it is unless it is itself withdrawn.
         largest_version: The largest number ever given to a version.
     """
 
@@ -140,6 +142,7 @@ class OnlineState:
     transform_graph: str
     commits: tuple[Commit, ...]
     versions: tuple[Version, ...]
+    stable: int | None
     largest_version: int
 
     @property
@@ -154,33 +157,31 @@ class OnlineState:
 
     @property
     def labels(self) -> dict[str, int]:
-        """`canary`: the newest version; `stable`: the one before it, where there is one."""
-        if not self.versions:
+        """`stable`, see there, and `canary`: the newest version."""
+        if self.stable is None:
             return {}
-        return {
-            "stable": self.versions[-2 if len(self.versions) > 1 else -1].number,
-            "canary": self.versions[-1].number,
-        }
+        return {"stable": self.stable, "canary": self.versions[-1].number}
 
     def after_span(
         self, commit: Commit, pushed: Version | None, *, keep_commits: int, keep_versions: int
     ) -> OnlineState:
         """The state once a span is done."""
-        versions = self.versions if pushed is None else (*self.versions, pushed)
+        state = dataclasses.replace(
+            self, commits=(*self.commits, commit)[-keep_commits:], largest_version=commit.version
+        )
+        if pushed is None:
+            return state
+        canary = self.versions[-1] if self.versions else pushed
         return dataclasses.replace(
-            self,
-            commits=(*self.commits, commit)[-keep_commits:],
-            versions=versions[-keep_versions:],
-            largest_version=commit.version,
+            state, versions=(*self.versions, pushed)[-keep_versions:], stable=canary.number
         )
 
     def without_newest(self) -> OnlineState:
         """The state before the newest commit, whose span is to be learnt again."""
-        lost = self.commits[-1]
-        versions = tuple(version for version in self.versions if version.sequence != lost.sequence)
-        earlier = self.commits[:-1]
+        lost, earlier = self.commits[-1], self.commits[:-1]
+        versions = tuple(one for one in self.versions if one.sequence != lost.sequence)
         return dataclasses.replace(
-            self, commits=earlier, versions=versions, largest_version=earlier[-1].version
+            self._with_versions(versions), commits=earlier, largest_version=earlier[-1].version
         )
 
     def rolled_back(self) -> OnlineState:
@@ -191,7 +192,12 @@ class OnlineState:
         """
         versions = self.versions[:-1]
         commit = dataclasses.replace(self.newest, model=versions[-1].model)
-        return dataclasses.replace(self, commits=(*self.commits, commit), versions=versions)
+        return dataclasses.replace(self._with_versions(versions), commits=(*self.commits, commit))
+
+    def _with_versions(self, versions: tuple[Version, ...]) -> OnlineState:
+        numbers = [version.number for version in versions]
+        stable = self.stable if self.stable in numbers else max(numbers, default=None)
+        return dataclasses.replace(self, versions=versions, stable=stable)
 
 
 def read_state(path: Path) -> OnlineState | None:
