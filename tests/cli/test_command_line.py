@@ -8,6 +8,7 @@ import pytest
 
 from cli.errors import first_cause
 from cli.main import main
+from cli.run import _settings
 
 
 def run(*arguments, capsys):
@@ -93,6 +94,40 @@ def test_a_wrong_setting_is_refused_at_start(settings, named, capsys, tmp_path):
     code, _, err = run("run", "--settings", file, capsys=capsys)
     assert code == 2
     assert named in err
+
+
+def test_an_unknown_method_is_wrong_usage_with_the_list(capsys):
+    code, _, err = run("run", "--method", "EASK", capsys=capsys)
+    assert code == 2
+    for method in ("EMER_s-level", "SAQRec-listwise", "Imputation", "EASQ-w/o-LoRA"):
+        assert method in err
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--preset", "paper", "--method", "EMER"], "--preset is short for a --method"),
+        (["--trials", 3], "--tune"),
+        (["--tune", "--trials", 0], "--trials"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(options, named, capsys):
+    code, _, err = run("run", *options, capsys=capsys)
+    assert code == 2
+    assert named in err
+
+
+def test_options_are_laid_over_the_settings_file(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("trainer: {method: Blend, model: {alpha: 0.2}, seed: 3}\ntuning: {trials: 5}")
+    as_is = {"method": None, "trials": None, "seed": None, "no_cache": False}
+    settings = _settings(file, **as_is)
+    assert (settings.trainer.method, settings.trainer.seed) == ("Blend", 3)
+    assert (settings.tuning.trials, settings.enable_cache) == (5, True)
+    changed = _settings(file, method="EASQ", trials=9, seed=4, no_cache=True)
+    assert (changed.trainer.method, changed.trainer.seed) == ("EASQ", 4)
+    assert changed.trainer.model_overrides == {"alpha": 0.2}
+    assert (changed.tuning.trials, changed.enable_cache) == (9, False)
 
 
 def test_predict_without_a_server_says_where_it_looked(capsys, tmp_path):

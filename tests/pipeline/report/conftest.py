@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -50,6 +51,56 @@ TRAINING = {
     },
     "pair_coverage": {"share_of_batches": 0.25, "pairs_per_batch": 0.75},
 }
+TUNING = {
+    "method": "EASQ",
+    "objective": {
+        "metric": "pair_accuracy",
+        "guardrail": "behaviour_ndcg@10",
+        "behaviour_loss": 0.02,
+    },
+    "budget": {
+        "trials": 2,
+        "reference_passes": 1,
+        "compiled_models": 1,
+        "training_slates": 32,
+        "validation_slates": 8,
+        "validation_users": 3,
+        "validation_pairs": 5,
+        "seconds": 61.5,
+    },
+    "space": [
+        {"name": "lambda_dpo", "configured": 0.5, "choices": [], "low": 0.1, "high": 3.0},
+        {"name": "lora_rank", "configured": 16, "choices": [4, 16], "low": None, "high": None},
+    ],
+    "reference": {"metric": 0.5, "behaviour": 0.81},
+    "trials": [
+        {
+            "values": {"lambda_dpo": 0.5, "lora_rank": 16},
+            "score": 0.6,
+            "within_limit": True,
+            "metric": {"mean": 0.6, "low": 0.4, "high": 0.8},
+            "over_configured": {"mean": 0.0, "low": 0.0, "high": 0.0},
+            "behaviour": 0.8,
+            "behaviour_drop": 0.01,
+            "true_top4": 0.3,
+            "seconds": 40.0,
+        },
+        {
+            "values": {"lambda_dpo": 1.25, "lora_rank": 16},
+            "score": 0.65,
+            "within_limit": True,
+            "metric": {"mean": 0.65, "low": 0.45, "high": 0.85},
+            "over_configured": {"mean": 0.05, "low": -0.1, "high": 0.2},
+            "behaviour": 0.795,
+            "behaviour_drop": 0.015,
+            # JSON has no NaN of its own; Python's reader takes it.
+            "true_top4": float("nan"),
+            "seconds": 21.5,
+        },
+    ],
+    "chosen": 1,
+    "sentence": "Trial 2 was chosen: +0.050 over the configured settings.",
+}
 INFRA_CHECK = {
     "passed": True,
     "failure": "",
@@ -97,6 +148,7 @@ def artifacts(tmp_path_factory):
         ("examples", "counts.json", COUNTS),
         ("model_run", "training.json", TRAINING),
         ("infra", "infra_check.json", INFRA_CHECK),
+        ("tuner_results", "tuning.json", TUNING),
     ):
         (root / name).mkdir(exist_ok=True)
         (root / name / file).write_text(json.dumps(content))
@@ -134,7 +186,19 @@ def artifacts(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tuned_artifacts(artifacts):
+    """The same where the settings were searched."""
+    root = Path(artifacts["Trainer"]["model_run"].uri).parent
+    results = RunArtifact(str(root / "tuner_results"), {}, False)
+    return {**artifacts, "SettingsSearch": {"tuner_results": results}}
+
+
+@pytest.fixture(scope="session")
 def report(artifacts):
+    return report_of(artifacts)
+
+
+def report_of(artifacts):
     return build_report(
         artifacts=artifacts,
         dataset=DatasetConfig.from_dict(DATASET),

@@ -7,6 +7,7 @@ import pytest
 from pipeline.configs import RunSettings
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.report import build_report
+from tests.pipeline.report.conftest import report_of
 from tests.pipeline.slate_stubs import DATASET
 
 
@@ -104,3 +105,10 @@ def test_a_component_that_did_not_run_is_an_error(artifacts):
             seconds={},
             command="easq run",
         )
+
+
+def test_the_search_is_told_where_there_was_one(report, tuned_artifacts):
+    assert report["tuning"] is None
+    tuning = report_of(tuned_artifacts)["tuning"]
+    assert tuning["trials"][tuning["chosen"]]["values"] == {"lambda_dpo": 1.25, "lora_rank": 16}
+    assert [trial["true_top4"] for trial in tuning["trials"]] == [0.3, None]

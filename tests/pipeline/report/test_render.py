@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pipeline.report import render_html, summarise
+from tests.pipeline.report.conftest import report_of
 
 
 class Page(HTMLParser):
@@ -196,3 +197,24 @@ def test_summary_for_a_terminal(report):
         "Infra check passed: 64 requests served by both signatures, equal within 0, median 1.9 ms."
     )
     assert summary.push == "Pushed version 17."
+
+
+def test_the_page_names_the_method_and_what_it_trades_by(page):
+    assert "EASQ, lambda_dpo = 0.5: 1,234 steps" in " ".join(" ".join(page.texts).split())
+
+
+def test_every_trial_of_a_search_is_in_the_page_with_its_interval(tuned_artifacts):
+    tuned = report_of(tuned_artifacts)
+    page = Page(render_html(tuned))
+    assert page.open_tags == []
+    text = " ".join(" ".join(page.texts).split())
+    assert "2, chosen 1.25 16 0.650 (0.450 to 0.850) +0.050 -0.100 to +0.200 0.795 yes" in text
+    assert (
+        "32 slates of the training period and was judged on its newest 8 (3 users, 5 pairs)" in text
+    )
+    assert "the eval split took no part" in text
+    assert ("tuning", tuned["tuning"]["sentence"]) in summarise(tuned).counts
+
+
+def test_without_a_search_nothing_is_said_of_one(page):
+    assert "tuning" not in page.ids
