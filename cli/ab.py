@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.errors import JobError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from experiments.ab.settings import ABSettings
 
 
 @click.command(
@@ -61,25 +66,42 @@ def command(settings_file: Path | None, workdir: Path, **chosen: Any) -> None:
         raise JobError(str(error)) from error
 
 
-def _run(settings: Any, workdir: Path) -> None:
-    from rich.markdown import Markdown
-
+def _run(settings: ABSettings, workdir: Path) -> None:
     from cli.framework_log import framework_log
     from cli.progress_display import ProgressDisplay
-    from experiments.ab.page import check_lines, table_lines, write_page
-    from experiments.ab.run import run_ab
 
     with (
         framework_log(workdir / "framework.log") as terminal,
         ProgressDisplay(terminal) as display,
     ):
+        with display.step("Imports"):
+            from experiments.ab.page import check_lines, write_page
+            from experiments.ab.run import run_ab
         report = run_ab(settings, workdir, step=display.step)
         report["seconds"] = display.seconds
         text = json.dumps(report, indent=1, allow_nan=False)
         (workdir / "report.json").write_text(text, encoding="utf-8")
         page = write_page(report, workdir)
-        console = display.console
-        console.print(
-            Markdown("\n".join([*table_lines(report["lifts"]), "", *check_lines(report)]))
-        )
-        console.print(f"Report: {page}")
+        display.console.print(_table(report["lifts"]))
+        for line in check_lines(report):
+            display.console.print(line.replace("**", ""))
+        display.console.print(f"Report: {page}")
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """The adjusted lifts, in 80 columns; the page has the others too."""
+    from rich import box
+    from rich.table import Table
+
+    from experiments.ab.page import lift_text, number
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("")
+    for column in ("control", "treatment", "adjusted lift"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        text = lift_text(row, "adjusted")
+        style = "bold" if text.startswith("**") else ""
+        values = (number(row["control"]), number(row["treatment"]), text.strip("*"))
+        table.add_row(row["title"], *values, style=style)
+    return table

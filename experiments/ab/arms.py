@@ -18,7 +18,7 @@ from pipeline.server_process import ServerProcess, ServingError
 from serving.client import RankingClient, RankingError
 from simulator import Requests
 
-_SERVER_SECONDS = 120.0
+_SERVER_SECONDS = 300.0
 _CALL_SECONDS = 30.0
 _SWAP_SECONDS = 120.0
 _POLL_SECONDS = 0.1
@@ -31,7 +31,7 @@ class ArmError(RuntimeError):
 class Arm:
     """An arm: trains, serves, and ranks for its users.
 
-    A context manager; `serve` starts the server, which ends with it.
+    A context manager; the server that `launch` starts ends with it.
 
     Args:
         name: of the arm, for messages.
@@ -41,7 +41,6 @@ class Arm:
 
     Attributes:
         name, folder: as given.
-        server_pid: process of its model server, once it serves.
     """
 
     def __init__(self, name: str, folder: Path, serving_dir: Path, learner: Learner | None) -> None:
@@ -80,25 +79,34 @@ class Arm:
         except BrokenProcessPool as error:
             raise self._error("its training process died (out of memory?)") from error
         except Exception as error:
-            raise self._error(f"training failed: {type(error).__name__}: {error}") from error
+            raise self._error(f"training failed: {error}") from error
         if learnt.version is not None and self._probe is not None:
             self._wait_for(learnt.version)
         return learnt
 
+    def launch(self) -> None:
+        """Starts the server; `serve` waits for it."""
+        server = ServerProcess(self._serving_dir.resolve(), MODEL_NAME, self._log)
+        self._server = self._stack.enter_context(server)
+
     def serve(self, features: RequestFeatures) -> None:
-        """Starts the server and waits until it is ready.
+        """Waits until the server is ready; from then on the arm ranks.
 
         Raises:
             ArmError: It does not get ready.
         """
-        server = ServerProcess(self._serving_dir.resolve(), MODEL_NAME, self._log)
         try:
-            self._stack.enter_context(server).wait_until_available(_SERVER_SECONDS)
-            self.server_pid = server.pid
+            self._server.wait_until_available(_SERVER_SECONDS)
         except ServingError as error:
             raise self._error(str(error), self._log) from error
-        client = RankingClient(server.address, model=MODEL_NAME, deadline_seconds=_CALL_SECONDS)
+        address = self._server.address
+        client = RankingClient(address, model=MODEL_NAME, deadline_seconds=_CALL_SECONDS)
         self._model = ServedModel(self._stack.enter_context(client), features)
+
+    @property
+    def server_pid(self) -> int:
+        """The process of its server."""
+        return self._server.pid
 
     @property
     def learns(self) -> bool:

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +35,13 @@ class Learnt:
     Attributes:
         version: that was pushed; None where nothing was.
         verdict: the gate's, in a sentence.
-        seconds: it took, by step.
+        seconds: it took.
         counts: of the examples.
     """
 
     version: int | None
     verdict: str
-    seconds: dict[str, float]
+    seconds: float
     counts: dict[str, Any]
 
 
@@ -78,11 +79,11 @@ class OnlineLearner:
 
     def start(self, history: Path) -> Future[Learnt]:
         """As `Learner.start`."""
-        return self._process.submit(_first_fit, history)
+        return self._process.submit(_told, _first_fit, history)
 
     def learn(self, span: Path) -> Future[Learnt]:
         """As `Learner.learn`."""
-        return self._process.submit(_next_span, span)
+        return self._process.submit(_told, _next_span, span)
 
     def close(self) -> None:
         """As `Learner.close`."""
@@ -118,6 +119,15 @@ def _become_learner(folder: Path, dataset: DatasetConfig, settings: RunSettings)
     _state = _State(workdir, dataset, settings)
 
 
+def _told(work: Callable[[Path], Learnt], log: Path) -> Learnt:
+    """Does the work; an error goes on as one that any process can read."""
+    try:
+        return work(log)
+    except Exception as error:
+        logging.exception("%s: learning failed", log)
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
+
+
 def _first_fit(history: Path) -> Learnt:
     workdir, dataset, settings = _state.workdir, _state.dataset, _state.settings
     if not workdir.report_json.exists():
@@ -126,7 +136,7 @@ def _first_fit(history: Path) -> Learnt:
     return Learnt(
         version=report["push"]["version"],
         verdict=report["verdict"]["sentence"],
-        seconds={step["name"]: step["seconds"] for step in report["steps"]},
+        seconds=sum(step["seconds"] for step in report["steps"]),
         counts=report["counts"],
     )
 
@@ -164,11 +174,18 @@ def _run_pipeline(
 
 
 def _next_span(folder: Path) -> Learnt:
+    from pipeline.online import series
     from pipeline.online.engine import OnlineEngine
     from pipeline.online.spans import Span
 
     if _state.engine is None:
         _state.engine = OnlineEngine(_state.workdir, _state.dataset, _state.settings)
         _state.engine.resume()
-    result = _state.engine.process(Span.at(folder))
-    return Learnt(result.version, result.reason, result.seconds, result.counts)
+    engine, span = _state.engine, Span.at(folder)
+    if engine.is_new(span):
+        engine.process(span)
+    # What became of it is also known of a span that was learnt before a stop.
+    record = next(
+        record for record in series.read(engine.folder.series_file) if record["span"] == span.name
+    )
+    return Learnt(record["version"], record["reason"], record["seconds"]["all"], record["counts"])

@@ -125,6 +125,8 @@ class _Test:
         with step("Servers"):
             features = RequestFeatures(self._world, self._dataset)
             for arm in arms:
+                arm.launch()
+            for arm in arms:
                 arm.serve(features)
         spans = (settings.all_days - settings.history_days) * settings.spans_per_day
         for number in range(1, spans + 1):

@@ -79,5 +79,5 @@ class PlainLearner:
             partial.rename(folder)
         learnt = Future()
         rows = pq.read_metadata(log / "impressions.parquet").num_rows
-        learnt.set_result(Learnt(version, "Blessed.", {"all": 1.0}, {"impressions": rows}))
+        learnt.set_result(Learnt(version, "Blessed.", 1.0, {"impressions": rows}))
         return learnt

@@ -104,6 +104,7 @@ def test_a_server_that_dies_is_named(tmp_path, monkeypatch):
     world = World(TINY.world())
     requests = world.requests(3)
     with Arm("treatment", tmp_path / "arm", tmp_path / "model", None) as arm:
+        arm.launch()
         arm.serve(RequestFeatures(world, load_dataset_config("simulated")))
         order = arm.order(requests, [0, 2])
         expected = 0.5 * (requests.p_watch + requests.p_like)
