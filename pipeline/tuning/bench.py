@@ -83,6 +83,7 @@ class TrialBench:
     def __init__(
         self, settings: TrainerSettings, tuning: TuningSettings, config: DatasetConfig, fn_args: Any
     ) -> None:
+        self._started = time.monotonic()
         self._settings, self._tuning, self._config = settings, tuning, config
         self._transform_graph_path = fn_args.transform_graph_path
         self._start = Path(fn_args.working_dir) / "start"
@@ -103,6 +104,11 @@ class TrialBench:
                 f"no pair of answers that {config.questionnaire.primary_metric} compares. Tune on "
                 f"a longer log or raise tuning.validation_fraction ({tuning.validation_fraction})"
             )
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been at work."""
+        return time.monotonic() - self._started
 
     def run(self, values: Values, name: str) -> TrialResult:
         """Trains with these values and judges.

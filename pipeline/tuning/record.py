@@ -53,7 +53,7 @@ def tuning_record(
             "validation_slates": len(bench.validation),
             "validation_users": int(means.n_users[_FIRST]),
             "validation_pairs": bench.validation.pairs,
-            "seconds": round(sum(result.seconds for result in results), 2),
+            "seconds": round(bench.seconds, 2),
         },
         "space": [_searched(tunable) for tunable in bench.space.tunables],
         "reference": {

@@ -28,16 +28,23 @@ def result(primary, behaviour=0.8):
     )
 
 
+class ValidationStub:
+    pairs = 9
+
+    def __len__(self):
+        return 20
+
+
 def record(*results):
     reference = Judgement(np.array([0.5]), np.array([0.8]), NAN)
     bench = SimpleNamespace(
         space=SPACE,
         models=1,
         training_slates=80,
-        validation=SimpleNamespace(pairs=9, __len__=None),
+        validation=ValidationStub(),
         reference=reference,
+        seconds=61.0,
     )
-    bench.validation = type("Slates", (), {"pairs": 9, "__len__": lambda self: 20})()
     return tuning_record(
         bench, results, method="EASQ", tuning=TuningSettings(trials=2), primary="pair_accuracy"
     )
