@@ -65,9 +65,8 @@ class ImputedFeatures(FeatureEmbedding):
     ) -> None:
         super().__init__(features, **kwargs)
         self.network = one_of("network", network, NETWORKS)
-        self.frozen = FeatureEmbedding(self.features, trainable=False, name="frozen")
+        self.frozen = FeatureEmbedding(self.features, name="frozen", dtype=self.dtype_policy)
         self.imputer = response_network(network, name="imputer")
-        self.imputer.trainable = False
         self.output_dim += 1
 
     def build(self, input_shape: Mapping[str, Shape]) -> None:
@@ -75,6 +74,8 @@ class ImputedFeatures(FeatureEmbedding):
         super().build(input_shape)
         self.frozen.build(input_shape)
         self.imputer.build((None, None, self.frozen.output_dim))
+        # Only now: what a layer makes later knows nothing of it.
+        self.frozen.trainable = self.imputer.trainable = False
 
     def impute(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns z, the logit of "satisfied", `(batch, slate)`; 0 for padding; no gradient."""

@@ -195,7 +195,7 @@ def build_method(
         features: The `FeatureSpec`s of the batch.
         backbone: As for `EMER`.
         **overrides: Settings that differ from the method's (see `settings_class` of its model), and
-            `name`, `dtype` of `keras.Model`.
+            `dtype` of `keras.Model`.
 
     Raises:
         ValueError: There is no such method or setting, or a setting is out of range.
@@ -207,6 +207,6 @@ def build_method(
     0.3
     """
     info = method_info(name)
-    of_model = {key: overrides.pop(key) for key in ("name", "dtype") if key in overrides}
+    dtype = overrides.pop("dtype", None)
     settings = info.model.settings_class(**info.settings).replace(**overrides)
-    return info.model(features, backbone=backbone, settings=settings, **of_model)
+    return info.model(features, backbone=backbone, settings=settings, dtype=dtype)

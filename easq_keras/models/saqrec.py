@@ -110,7 +110,7 @@ class SAQRec(EMER):
     Example:
 
     >>> model = SAQRec([FeatureSpec("item", "id", num_buckets=50, dim=4)], units=8, num_heads=2)
-    >>> model.compile()
+    >>> model.compile(run_eagerly=True)
     >>> x = {"item": np.arange(8).reshape(2, 4)}
     >>> y = {"behaviour": np.array([[2, 1, 0, -1], [1, 0, -1, -1]], "float32"),
     ...      "answer": np.array([[-1, 1, -1, -1], [0, -1, -1, -1]], "float32")}
@@ -387,9 +387,8 @@ def listwise_loss(target: Tensor, scores: Tensor, shown: Tensor) -> Tensor:
 
     Example:
 
-    >>> shown = np.array([[True, True, False]])
-    >>> loss = listwise_loss(np.array([[0.0, 0.0, 9.0]]), np.array([[1.0, 1.0, 9.0]]), shown)
-    >>> round(float(loss), 4)
+    >>> target, scores = ops.convert_to_tensor([[[0.0, 0.0, 9.0]], [[1.0, 1.0, 9.0]]])
+    >>> round(float(listwise_loss(target, scores, np.array([[True, True, False]]))), 4)
     0.6931
     """
     several = ops.sum(ops.cast(shown, "int32"), axis=-1) > 1

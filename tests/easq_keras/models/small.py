@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from easq_keras.layers import FeatureSpec
-from easq_keras.models import EASQ, EMER
+from easq_keras.models import EASQ, EMER, build_method, method_info
 
 WIDTH = 5
 ANSWERED = 4
@@ -37,6 +38,19 @@ def emer(**changes: Any) -> EMER:
     return EMER(SPECS, **{**SIZES, **changes})
 
 
+def method(name: str, seed: int = 0, **changes: Any) -> EMER:
+    """A small model of a method as it is after some time: nothing is 0 that will not stay 0."""
+    keras.utils.set_random_seed(seed)
+    if issubclass(method_info(name).model, EASQ):
+        changes = {"dpo_ramp_steps": 0, "lora_rank": 2, **changes}
+    model = build_method(name, SPECS, **{**SIZES, **changes})
+    if getattr(model, "lora", None) is not None:
+        wake_lora(model)
+    if method_info(name).pretrained:
+        model.pretrained.assign(1)
+    return model
+
+
 def batch(seed: int = 0, dense: int = 6, answered: int = ANSWERED, answers: bool = True) -> Batch:
     """Dense rows with behaviour and padding, then answered rows in pair groups.
 
@@ -60,7 +74,8 @@ def batch(seed: int = 0, dense: int = 6, answered: int = ANSWERED, answers: bool
         "ctr": rng.normal(size=(rows, WIDTH)).astype("float32"),
         "mask": mask,
     }
-    return features, {"behaviour": behaviour, "answer": answer, "pair_group": pair_group}
+    labels = {"behaviour": behaviour, "answer": answer, "pair_group": pair_group}
+    return features, {**labels, "exposed": mask.astype("float32")}
 
 
 def wake_lora(model: EASQ, seed: int = 0) -> None:

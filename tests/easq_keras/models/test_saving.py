@@ -8,6 +8,7 @@ import pytest
 
 from easq_keras.models import EASQ, EMER
 from tests.easq_keras.models.small import ALIGNED_SIZES, ANSWERED, SPECS, batch, easq, emer
+from tests.easq_keras.models.state import everything
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -36,12 +37,6 @@ MODELS = {
     "own backbone": lambda: EASQ(SPECS, backbone=OwnBackbone(8), **ALIGNED_SIZES),
     "half precision": lambda: easq(dtype="mixed_float16"),
 }
-
-
-def everything(model) -> list[np.ndarray]:
-    optimizers = [model.optimizer, getattr(model, "satisfaction_optimizer", None)]
-    variables = [*model.weights, *(v for o in optimizers if o is not None for v in o.variables)]
-    return [keras.ops.convert_to_numpy(v) for v in variables]
 
 
 @pytest.mark.parametrize("name", MODELS)
