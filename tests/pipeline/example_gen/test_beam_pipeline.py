@@ -6,7 +6,6 @@ import json
 import apache_beam as beam
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.example_gen.beam_pipeline import make_examples
@@ -24,6 +23,7 @@ from tests.pipeline.example_gen.small_logs import (
     unexposed,
     write_parquet,
 )
+from tests.pipeline.example_gen.written import examples_in, files_under
 
 NONE, DISSATISFIED, UNCERTAIN, SATISFIED = -1, 0, 1, 2
 IN_PROCESS = ("--runner=FnApiRunner",)
@@ -31,23 +31,6 @@ IN_PROCESS = ("--runner=FnApiRunner",)
 
 def runner(*options):
     return lambda: beam.Pipeline(options=PipelineOptions([*(options or IN_PROCESS)]))
-
-
-def files_under(folder):
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(paths)}
-
-
-def examples_in(folder, split):
-    """Each example of a split as a dict of lists, in the order of the files and records."""
-    files = sorted(str(path) for path in (folder / f"Split-{split}").iterdir())
-    records = (record for file in files for record in tf.data.TFRecordDataset(file))
-    for record in records:
-        features = tf.train.Example.FromString(record.numpy()).features.feature
-        yield {
-            name: list(getattr(feature, feature.WhichOneof("kind")).value)
-            for name, feature in features.items()
-        }
 
 
 THREE_REQUESTS = [
