@@ -1,0 +1,256 @@
+"""Trains and judges runs, one after the other, and compiles a training step once for each kind.
+
+XLA needs some twenty seconds for a training step and a sweep makes hundreds of runs, so a compiled
+model is kept for each structure. Before a run it is given the very state of a freshly compiled
+model of the run's seed, optimizers included, and then its trade-off weight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from easq_keras.models import build_method, method_info
+from experiments.cells import Cell, CellSpec, CellStore
+from experiments.judging import UserTable, judge, ranker_scores
+from experiments.runs import RANKERS, Result, RunSpec, RunStore, code_version
+from experiments.slate_arrays import Arrays
+from pipeline.training_input import LABELS, AnsweredSlates, training_batches
+from pipeline.training_session import feature_specs
+
+STEPS_PER_EXECUTION = 16
+_SCORED_AT_ONCE = 500
+_CURVE_POINTS = 25
+
+
+def state_of(model: keras.Model) -> list[keras.Variable]:
+    """Every variable of a compiled model, those of its optimizers and metrics included."""
+    optimizers = [
+        getattr(model, name)
+        for name in ("optimizer", "satisfaction_optimizer")
+        if hasattr(model, name)
+    ]
+    variables = [*model.variables, *model.metrics_variables]
+    for optimizer in optimizers:
+        variables.extend(optimizer.variables)
+    return variables
+
+
+def copy_state(source: keras.Model, target: keras.Model) -> None:
+    """Gives a compiled model the state of another one of the same structure."""
+    pairs = zip(state_of(source), state_of(target), strict=True)
+    for new, old in pairs:
+        old.assign(new)
+
+
+class LastStretch(keras.callbacks.Callback):
+    """Keeps what training reports, as means of stretches, of which the last is the result."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._every = max(steps // _CURVE_POINTS, 1)
+        self._next = self._every
+        self.last: dict[str, float] = {}
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        steps = int(self.model.optimizer.iterations)
+        if steps >= self._next:
+            self._next = steps + self._every
+            self.last = {name: float(value) for name, value in (logs or {}).items()}
+            self.model.reset_metrics()
+
+
+@dataclass
+class _Compiled:
+    model: keras.Model
+    score: Callable[[dict[str, tf.Tensor]], tf.Tensor]
+
+
+class Laboratory:
+    """Makes runs; keeps compiled models and the batches last used.
+
+    Args:
+        cells: where the data come from.
+        runs: where results go.
+        jit_compile: whether XLA compiles the training steps.
+    """
+
+    def __init__(self, cells: CellStore, runs: RunStore, *, jit_compile: bool = True) -> None:
+        self._cells, self._runs, self._jit = cells, runs, jit_compile
+        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
+        self._cell: tuple[CellSpec, Cell] | None = None
+        self._batches: tuple[Any, tf.data.Dataset, int] | None = None
+
+    def make(self, specs: Sequence[RunSpec]) -> None:
+        """Trains once and judges each of these runs, which share one training.
+
+        Raises:
+            ValueError: training diverged, or the runs do not share one training.
+        """
+        first = specs[0]
+        if len({spec.trained for spec in specs}) != 1:
+            raise ValueError("these runs do not share one training")
+        cell = self._load(first.cell)
+        if first.method in RANKERS:
+            for spec in specs:
+                self._rank(spec, cell)
+            return
+        started = time.monotonic()
+        compiled, history = self._train(first.trained, cell)
+        trained = time.monotonic() - started
+        splits = (cell.validation, cell.test)
+        weights = [self._weight(spec) for spec in specs]
+        scores = [self._scores(compiled, slates, weights) for slates, _ in splits]
+        for number, spec in enumerate(specs):
+            started = time.monotonic()
+            tables = [
+                judge(known, of[number]) for (_, known), of in zip(splits, scores, strict=True)
+            ]
+            seconds = {"train": trained / len(specs), "judge": time.monotonic() - started}
+            self._save(spec, tables, history, seconds)
+
+    def _load(self, spec: CellSpec) -> Cell:
+        if self._cell is None or self._cell[0] != spec:
+            self._cell = spec, self._cells.load(spec)
+        return self._cell[1]
+
+    def _rank(self, spec: RunSpec, cell: Cell) -> None:
+        tables = []
+        for _, known in (cell.validation, cell.test):
+            scores = ranker_scores(spec.method, known)
+            if scores is None:
+                raise ValueError(f"{spec.cell.name} does not know what {spec.method} ranks by")
+            tables.append(judge(known, scores))
+        self._save(spec, tables, {}, {})
+
+    def _save(
+        self,
+        spec: RunSpec,
+        tables: list[UserTable],
+        training: dict[str, float],
+        seconds: dict[str, float],
+    ) -> None:
+        validation, test = tables
+        result = Result(
+            config=spec.to_dict(),
+            validation=validation.means(),
+            test=test.means(),
+            n_users=test.n_users(),
+            training=training,
+            seconds={name: round(value, 2) for name, value in seconds.items()},
+            code=code_version(),
+        )
+        self._runs.save(spec, result, test.names, test.values)
+
+    @staticmethod
+    def _weight(spec: RunSpec) -> float | None:
+        """What to set the trade-off to; None where there is none."""
+        if spec.method == "EASQ-w/o-DPO" and spec.trained.method == "Blend":
+            return 0.0
+        setting = method_info(spec.method).trade_off
+        if spec.weight is not None or setting is None:
+            return spec.weight
+        info = method_info(spec.method)
+        settings = info.model.settings_class(**info.settings).replace(**dict(spec.settings))
+        return float(getattr(settings, setting))
+
+    def _train(self, spec: RunSpec, cell: Cell) -> tuple[_Compiled, dict[str, float]]:
+        batches, steps = self._training_batches(spec, cell)
+        fresh = self._fresh(spec, cell)
+        compiled = self._compiled.get(spec.structure)
+        if compiled is None:
+            compiled = _Compiled(fresh, _scorer(fresh, self._jit))
+            self._compiled[spec.structure] = compiled
+        else:
+            copy_state(fresh, compiled.model)
+        model = compiled.model
+        weight = self._weight(spec)
+        if weight is not None:
+            model.trade_off.assign(weight)
+        if method_info(spec.method).pretrained:
+            model.pretrain(lambda: batches)
+        recorder = LastStretch(steps)
+        model.fit(batches, epochs=1, verbose=0, callbacks=[recorder], shuffle=False)
+        return compiled, recorder.last
+
+    def _fresh(self, spec: RunSpec, cell: Cell) -> keras.Model:
+        keras.utils.set_random_seed(spec.model_seed)
+        settings = dict(spec.settings)
+        model = build_method(spec.method, feature_specs(cell.config), **settings)
+        reads = method_info(spec.method).reads_answers
+        model.compile(
+            answered_rows=spec.answered_per_batch if reads else None,
+            steps_per_execution=STEPS_PER_EXECUTION,
+            jit_compile=self._jit,
+        )
+        return model
+
+    def _training_batches(self, spec: RunSpec, cell: Cell) -> tuple[tf.data.Dataset, int]:
+        info = method_info(spec.method)
+        replay = info.replays if spec.replay is None else spec.replay
+        rows = spec.answered_per_batch if info.reads_answers else 0
+        key = (spec.cell, spec.batch_size, rows, replay and rows > 0, rows and spec.model_seed)
+        if self._batches is None or self._batches[0] != key:
+            self._batches = None  # before the next ones need their room
+            made = made_batches(cell, spec.batch_size, rows, replay, spec.model_seed)
+            self._batches = (key, *made)
+        return self._batches[1], self._batches[2]
+
+    def _scores(
+        self, compiled: _Compiled, slates: Arrays, weights: Sequence[float | None]
+    ) -> list[np.ndarray]:
+        """The scores of a trained model at some weights; only a blend has more than one."""
+        if len(weights) == 1:
+            return [self._score(compiled, slates, weights[0])]
+        # A blend is linear in its weight: two passes serve all.
+        behaviour, sum_of_both = (self._score(compiled, slates, weight) for weight in (0.0, 1.0))
+        return [behaviour + weight * (sum_of_both - behaviour) for weight in weights]
+
+    def _score(self, compiled: _Compiled, slates: Arrays, weight: float | None) -> np.ndarray:
+        if weight is not None:
+            compiled.model.trade_off.assign(weight)
+        features = {name: value for name, value in slates.items() if name not in LABELS}
+        count = len(next(iter(features.values())))
+        scores = []
+        for start in range(0, count, _SCORED_AT_ONCE):
+            chunk = {n: v[start : start + _SCORED_AT_ONCE] for n, v in features.items()}
+            missing = _SCORED_AT_ONCE - len(next(iter(chunk.values())))
+            if missing:  # one shape, compiled once
+                chunk = {
+                    n: np.pad(v, [(0, missing), *[(0, 0)] * (v.ndim - 1)]) for n, v in chunk.items()
+                }
+            part = compiled.score({n: tf.constant(v) for n, v in chunk.items()}).numpy()
+            scores.append(part[: _SCORED_AT_ONCE - missing])
+        return np.concatenate(scores)
+
+
+def made_batches(
+    cell: Cell, batch_size: int, answered_rows: int, replay: bool, seed: int
+) -> tuple[tf.data.Dataset, int]:
+    """The training batches of the pipeline, in memory, and how many there are."""
+    dense = tf.data.Dataset.from_tensor_slices(cell.train).batch(batch_size)
+    answered = AnsweredSlates.from_batches(
+        tf.data.Dataset.from_tensor_slices(cell.answered).batch(1024)
+    )
+    mixed = training_batches(
+        dense,
+        answered,
+        batch_size=batch_size,
+        answered_per_batch=answered_rows,
+        replay=replay,
+        seed=seed,
+    )
+    # One large tensor a feature: cutting it is far cheaper than mixing anew for each run.
+    steps = list(mixed.as_numpy_iterator())
+    stacked = tf.nest.map_structure(lambda *parts: np.stack(parts), *steps)
+    return tf.data.Dataset.from_tensor_slices(stacked), len(steps)
+
+
+def _scorer(model: keras.Model, jit: bool) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
+    return tf.function(lambda features: model(features, training=False)["score"], jit_compile=jit)

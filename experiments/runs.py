@@ -1,0 +1,168 @@
+"""One run: what is trained and judged, the name of its result, and where results lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.cells import CellSpec
+from experiments.slate_arrays import load_arrays, save_arrays
+
+# Rankings that need no training.
+RANKERS = ("Oracle", "Popularity", "Random")
+# Raised when the same run would come out otherwise.
+_PROTOCOL = 1
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One method, trained once and judged.
+
+    Attributes:
+        cell: the data.
+        method: one of `easq_keras.models.METHODS` or of `RANKERS`.
+        weight: of its trade-off setting; None: as the method has it.
+        settings: other settings of the model that differ from the method's, as sorted pairs.
+        replay: whether earlier answers are replayed; None: as the method does by default.
+        model_seed: of the initial weights and of the replay.
+        batch_size, answered_per_batch: slates a step.
+    """
+
+    cell: CellSpec
+    method: str
+    weight: float | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
+    replay: bool | None = None
+    model_seed: int = 0
+    batch_size: int = 32
+    answered_per_batch: int = 32
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        values = dataclasses.asdict(self)
+        values["settings"] = dict(self.settings)
+        return values
+
+    @property
+    def key(self) -> str:
+        """The name of the result: a hash of everything it depends on."""
+        text = json.dumps({**self.to_dict(), "protocol": _PROTOCOL}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def trained(self) -> RunSpec:
+        """What has to be trained for it; runs with the same share one training.
+
+        A blend adds its two scores after training, so all its weights share one; and with weight 0
+        it ranks as EASQ without DPO, which trains the same.
+        """
+        if self.method == "EASQ-w/o-DPO" and not self.settings:
+            return dataclasses.replace(self, method="Blend", weight=None)
+        return dataclasses.replace(self, weight=None) if self.method == "Blend" else self
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What a compiled training step is good for."""
+        trained = self.trained
+        cell = self.cell.dataset
+        return (cell, trained.method, self.settings, self.batch_size, self.answered_per_batch)
+
+
+def settings_of(**settings: Any) -> tuple[tuple[str, Any], ...]:
+    """Settings as `RunSpec` has them."""
+    return tuple(sorted(settings.items()))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of a run.
+
+    Attributes:
+        config: `RunSpec.to_dict()`.
+        validation, test: the mean over users of each metric.
+        n_users: of the test split, by metric.
+        training: what the last steps of training reported.
+        seconds: by stage.
+        code: version of the code.
+    """
+
+    config: dict[str, Any]
+    validation: dict[str, float | None]
+    test: dict[str, float | None]
+    n_users: dict[str, int]
+    training: dict[str, float]
+    seconds: dict[str, float]
+    code: str
+
+
+class RunStore:
+    """Results on disk, one JSON a run, beside it the values of each user of the test split."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def has(self, spec: RunSpec) -> bool:
+        """Whether the run is done."""
+        return self._json(spec).exists()
+
+    def save(self, spec: RunSpec, result: Result, names: Iterable[str], values: Any) -> None:
+        """Writes a result, the description last: there is all of it or none.
+
+        Args:
+            spec: the run.
+            result: its result.
+            names: metrics.
+            values: float `[users, metrics]` of the test split, users by hash, ascending.
+        """
+        arrays = {"names": np.array(list(names)), "values": values.astype(np.float32)}
+        save_arrays(self._arrays(spec), arrays)
+        path = self._json(spec)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        text = json.dumps(dataclasses.asdict(result), indent=1, allow_nan=False)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+
+    def result(self, spec: RunSpec) -> Result:
+        """The result of a run that is done."""
+        return Result(**json.loads(self._json(spec).read_text(encoding="utf-8")))
+
+    def users(self, spec: RunSpec, metric: str) -> NDArray[np.float64]:
+        """A metric of each user of the test split, NaN where it is not defined."""
+        arrays = load_arrays(self._arrays(spec))
+        column = arrays["names"].tolist().index(metric)
+        return arrays["values"][:, column].astype(np.float64)
+
+    def _json(self, spec: RunSpec) -> Path:
+        return self.folder / f"{spec.key}.json"
+
+    def _arrays(self, spec: RunSpec) -> Path:
+        return self.folder / f"{spec.key}.npz"
+
+
+@functools.cache
+def code_version() -> str:
+    """`git describe` where the code is a checkout, else the package's version."""
+    folder = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return described.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return importlib.metadata.version("easq-keras")

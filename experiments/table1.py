@@ -1,0 +1,163 @@
+"""`table1`: every system of the paper on the paper's metrics, and on ours.
+
+Each method stands at the weight that validation picks: the largest gain in satisfaction among the
+weights of its grid that cost at most 5 % of engagement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easq_keras.models import METHODS
+from experiments import frontier
+from experiments.cells import KUAIRAND, CellSpec
+from experiments.judging import ENGAGEMENT
+from experiments.matched import best_within
+from experiments.options import A_A, AGAIN, Options
+from experiments.runs import RANKERS, RunSpec, RunStore
+from experiments.statistics import Sample, holm
+
+ABOUT = "every method on the paper's metrics and ours, at a budget of 5 % of engagement"
+BUDGET = 0.05
+SATISFACTION = (
+    "hr@1",
+    "hr@5",
+    "hr@10",
+    "ndcg@5",
+    "ndcg@10",
+    "ndcg@20",
+    "mrr",
+    "pair_accuracy",
+    "satisfied_auc",
+    "true_ndcg@5",
+    "true_top4",
+)
+BEHAVIOUR = ("behaviour_ndcg@5", "behaviour_ndcg@10", "behaviour_auc", ENGAGEMENT)
+_TRUE = ("true_ndcg@5", "true_top4", ENGAGEMENT)
+# Paired differences are reported of these.
+COMPARED = ("hr@1", "ndcg@5", "mrr", "pair_accuracy", "true_ndcg@5", "true_top4", ENGAGEMENT)
+
+
+def methods_of(options: Options, cell: CellSpec) -> tuple[str, ...]:
+    """All methods and rankers that the data know of."""
+    methods = options.chosen((*METHODS, A_A, *RANKERS))
+    return tuple(name for name in methods if name != "Oracle" or cell.dataset != KUAIRAND)
+
+
+def blocks(options: Options) -> list[list[RunSpec]]:
+    """The runs, a block a seed."""
+    return [
+        [
+            run
+            for cell in options.cells(seed)
+            for method in (frontier.REFERENCE, *methods_of(options, cell))
+            for run in frontier.sweep(options, cell, method, seed)
+        ]
+        for seed in options.seeds
+    ]
+
+
+def summary(options: Options, store: RunStore) -> dict[str, Any]:
+    """`table1.json`: what is done so far, by data set."""
+    by_name: dict[str, list[tuple[int, CellSpec]]] = {}
+    for seed in options.seeds:
+        for cell in options.cells(seed):
+            runs = [
+                run
+                for method in (frontier.REFERENCE, *methods_of(options, cell))
+                for run in frontier.sweep(options, cell, method, seed)
+            ]
+            if all(map(store.has, runs)):
+                by_name.setdefault(cell.name, []).append((seed, cell))
+    return {
+        "budget": BUDGET,
+        "datasets": [
+            {"name": name, "methods": _rows(options, store, cells)}
+            for name, cells in by_name.items()
+        ],
+    }
+
+
+def _rows(
+    options: Options, store: RunStore, cells: list[tuple[int, CellSpec]]
+) -> list[dict[str, Any]]:
+    methods = methods_of(options, cells[0][1])
+    known = cells[0][1].dataset != KUAIRAND
+    metrics = [name for name in (*SATISFACTION, *BEHAVIOUR) if known or name not in _TRUE]
+    chosen: dict[str, list[float | None]] = {method: [] for method in methods}
+    values: list[NDArray[np.float64]] = []
+    for seed, cell in cells:
+        columns = []
+        for method in methods:
+            run = _chosen(options, store, cell, method, seed)
+            chosen[method].append(run.weight)
+            columns.extend(store.users(run, metric) for metric in metrics)
+        values.append(np.stack(columns, axis=1))
+    sample = Sample.of(values)
+
+    def column(method: str, metric: str) -> int:
+        return methods.index(method) * len(metrics) + metrics.index(metric)
+
+    def intervals(method: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            metric: sample.interval(column(method, metric)).to_dict()
+            for metric in wanted
+            if metric in metrics
+        }
+
+    compared = [metric for metric in COMPARED if metric in metrics]
+    verdicts = _verdicts(sample, column, methods, compared)
+    return [
+        {
+            "method": method,
+            "n_users": sample.n_users(column(method, "ndcg@5")),
+            "n_users_pair_accuracy": sample.n_users(column(method, "pair_accuracy")),
+            "seeds": len(cells),
+            "weights": chosen[method],
+            "satisfaction": intervals(method, SATISFACTION),
+            "behaviour": intervals(method, BEHAVIOUR),
+            "paired_difference": {
+                other: {
+                    metric: sample.interval(
+                        column(method, metric), minus=column(other, metric)
+                    ).to_dict()
+                    for metric in compared
+                }
+                for other in methods
+                if other != method
+            },
+            "easq_is": verdicts.get(method, {}),
+        }
+        for method in methods
+    ]
+
+
+def _chosen(options: Options, store: RunStore, cell: CellSpec, method: str, seed: int) -> RunSpec:
+    runs = frontier.sweep(options, cell, method, seed)
+    if len(runs) == 1:
+        return runs[0]
+    return runs[best_within(frontier.points(store, cell, runs, seed), BUDGET)]
+
+
+def _verdicts(
+    sample: Sample, column: Any, methods: tuple[str, ...], metrics: list[str]
+) -> dict[str, dict[str, str]]:
+    """What the recommended preset is against each method, by metric, adjusted by Holm."""
+    if frontier.OURS not in methods:
+        return {}
+    verdicts: dict[str, dict[str, str]] = {method: {} for method in methods}
+    others = [method for method in methods if method != frontier.OURS]
+    for metric in metrics:
+        found = {
+            method: sample.compare(column(frontier.OURS, metric), column(method, metric))
+            for method in others
+        }
+        adjusted = holm({m: of.p for m, of in found.items() if not m.endswith(AGAIN)})
+        for method, comparison in found.items():
+            p = adjusted.get(method, comparison.p)
+            verdicts[method][metric] = comparison.verdict(p)
+    del verdicts[frontier.OURS]
+    return verdicts
