@@ -107,13 +107,13 @@ def write_logs(
     world = World(config)
     counts = {"requests": config.requests, "exposed": config.requests * config.exposed}
     for name, table in (("users", users_table(world)), ("items", items_table(world))):
-        with _ParquetFile(folder / f"{name}.parquet", table.schema) as file:
+        with ParquetFile(folder / f"{name}.parquet", table.schema) as file:
             file.add(table)
         counts[name] = table.num_rows
     counts.update(impressions=0, questionnaires=0, answered=0)
     with (
-        _ParquetFile(folder / "impressions.parquet", IMPRESSIONS) as impressions_file,
-        _ParquetFile(folder / "questionnaires.parquet", QUESTIONNAIRES) as questionnaires_file,
+        ParquetFile(folder / "impressions.parquet", IMPRESSIONS) as impressions_file,
+        ParquetFile(folder / "questionnaires.parquet", QUESTIONNAIRES) as questionnaires_file,
     ):
         for impressions, questionnaires in log_steps(world):
             impressions_file.add(impressions)
@@ -229,7 +229,7 @@ def _words(names: list[str], index: NDArray[np.int32]) -> pa.Array:
     return pa.array(names).take(pa.array(index))
 
 
-class _ParquetFile:
+class ParquetFile:
     """A Parquet file whose row groups do not depend on how its rows arrive."""
 
     def __init__(self, path: Path, schema: pa.Schema):
@@ -263,7 +263,7 @@ class _ParquetFile:
         self._waiting = [rows.slice(full)]
         self._rows -= full
 
-    def __enter__(self) -> "_ParquetFile":
+    def __enter__(self) -> "ParquetFile":
         return self
 
     def __exit__(self, error: object, *_: object) -> None:

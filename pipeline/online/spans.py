@@ -132,21 +132,21 @@ def find_spans(
     Args:
         folder: holds the span folders. Hidden ones and those that begin with `_` are no spans.
         settle_seconds: None: only `_SUCCESS` counts.
-        between: `A:B`, names or numbers, both included; one of them may be left out.
+        between: `A:B`, names or numbers, both included; one of them may be left out. A day
+            stands for all its hours.
         now: seconds since 1970, for `settle_seconds`. Default: the clock.
 
     Raises:
         SpanError: no such folder, a folder whose name says no place in time, two of one number,
-            names of different kinds, or a range that is none.
+            names of different kinds, or a range that is none or of another kind.
     """
     spans = _all_spans(Path(folder))
-    first, last = _range(between, folder) if between is not None else (None, None)
+    if between is not None:
+        spans = _within(spans, between, folder)
     return [
         span
         for span in spans
-        if (first is None or span.number >= first)
-        and (last is None or span.number <= last)
-        and incomplete_because(span, settle_seconds=settle_seconds, now=now) is None
+        if incomplete_because(span, settle_seconds=settle_seconds, now=now) is None
     ]
 
 
@@ -208,19 +208,34 @@ def _all_spans(folder: Path) -> list[Span]:
     return spans
 
 
-def _range(between: str, folder: str | Path) -> tuple[int | None, int | None]:
+def _within(spans: list[Span], between: str, folder: str | Path) -> list[Span]:
+    """The spans of a range: a day or an hour as an end stands for all of it."""
     ends = between.split(":")
     try:
         if len(ends) != 2:
             raise ValueError
-        first, last = (_place(Path(end))[1] if end else None for end in ends)
+        first, last = (_place(Path(end)) if end else None for end in ends)
     except (ValueError, SpanError):
         raise SpanError(
             folder, f"'{between}' is no range of spans", f"write A:B, each like {_FORMS}"
         ) from None
-    if first is not None and last is not None and first > last:
-        raise SpanError(folder, f"the range '{between}' is empty", "write the earlier one first")
-    return first, last
+
+    def begins(span: Span, end: tuple[str, int], after: int) -> bool:
+        """Whether a span begins at or after an end, moved on by so many of its own steps."""
+        kind, number = end
+        if kind == "number":
+            return span.number >= number + after
+        if span.time_range_ms is None:
+            raise SpanError(
+                folder, f"'{between}' is a range of dates, but the spans have numbers", "give those"
+            )
+        return span.time_range_ms[0] >= (number + after) * (_STEPS[kind] or 1)
+
+    return [
+        span
+        for span in spans
+        if (first is None or begins(span, first, 0)) and (last is None or not begins(span, last, 1))
+    ]
 
 
 def _place(path: Path) -> tuple[str, int]:

@@ -51,7 +51,7 @@ def test_the_bytes_do_not_depend_on_how_rows_arrive(tmp_path, logs, monkeypatch)
     written = []
     for chunk in (37, 1000, 3333, 10**6):
         path = tmp_path / f"{chunk}.parquet"
-        with simulator.logs._ParquetFile(path, logs.impressions.schema) as file:
+        with simulator.logs.ParquetFile(path, logs.impressions.schema) as file:
             for start in range(0, logs.impressions.num_rows, chunk):
                 file.add(logs.impressions.slice(start, chunk))
         written.append(path.read_bytes())
@@ -64,7 +64,7 @@ def test_the_bytes_do_not_depend_on_how_rows_arrive(tmp_path, logs, monkeypatch)
 
 def test_an_empty_table_is_a_readable_file(tmp_path):
     schema = simulator.logs.QUESTIONNAIRES
-    with simulator.logs._ParquetFile(tmp_path / "none.parquet", schema):
+    with simulator.logs.ParquetFile(tmp_path / "none.parquet", schema):
         pass
     assert pq.read_table(tmp_path / "none.parquet").equals(schema.empty_table())
 
