@@ -13,6 +13,7 @@ _COMMANDS = {
     "simulate": ("cli.simulate", "Write the logs of a simulated short-video service."),
     "run": ("cli.run", "Run the pipeline once: logs in, pushed model and report out."),
     "online": ("cli.online", "Learn spans of logs as they land; push what passes the gate."),
+    "spans": ("cli.spans", "Cut a log into span folders for easq online."),
     "ab": ("cli.ab", "Let two models serve one simulated world and compare what people do."),
     "serve": ("cli.serve", "Serve pushed models over TF Serving's protocol."),
     "predict": ("cli.predict", "Rank one slate with a running model server."),
