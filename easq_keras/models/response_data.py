@@ -8,7 +8,7 @@ import numpy as np
 from easq_keras.layers import FeatureSpec
 
 # Exposed candidates kept for the propensity model, drawn evenly from all.
-MAX_EXPOSED = 50_000
+MAX_EXPOSED = 20_000
 
 Columns = dict[str, np.ndarray]
 

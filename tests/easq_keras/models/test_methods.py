@@ -36,7 +36,6 @@ KINDS = (
     "Blend",
     "EASQ-TopK",
 )
-
 CLASSES = ("EMER", "EMER_s-level", "Imputation", "SAQRec", "Blend", "EASQ-TopK")
 
 
