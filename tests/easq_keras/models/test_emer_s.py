@@ -121,7 +121,7 @@ def test_saying_where_the_answers_lie_does_not_change_the_step(form):
         ({"answer_pairs": "listwise"}, "`answer_pairs` must be one of 'pair', 'level'"),
         (
             {"lambda_satisfaction": -1.0},
-            "`lambda_satisfaction` must be a finite number of at least 0",
+            "`lambda_satisfaction` must be a finite number",
         ),
     ],
 )
