@@ -22,7 +22,7 @@ import grpc
 from serving.rpc_methods import Method, run
 
 try:
-    from grpc._cython import cygrpc
+    from grpc._cython import cygrpc  # type: ignore[attr-defined]
 except ImportError:
     cygrpc = None
 

@@ -87,7 +87,7 @@ class GrpcServer:
         return health.NOT_SERVING if self._stopping.is_set() else health.SERVING
 
 
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Handlers(grpc.GenericRpcHandler):
     """The RPCs for `grpc.server`'s own threads."""
 
     def __init__(self, methods: Mapping[str, Method], stopping: threading.Event) -> None:

@@ -179,11 +179,13 @@ class HttpServer:
     async def _answer(self, method: str, path: str, body: bytes) -> Response:
         if method == "OPTIONS" and self._cors:
             return Response(200, b"")
-        work = self._loop.run_in_executor(self._workers, self._respond, method, path, body)
+        work = self._workers.submit(self._respond, method, path, body)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await asyncio.shield(work)
+                return await asyncio.shield(asyncio.wrap_future(work))
         except TimeoutError:
+            # Nobody waits for it any more: what has not begun never will.
+            work.cancel()
             return Response(504, error_document("Timed out waiting for notification"))
 
     def _bytes(self, response: Response, keep: bool) -> bytes:

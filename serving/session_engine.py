@@ -59,9 +59,10 @@ class SessionEngine:
         """Optimise the graph of every signature now rather than in the first request."""
         for signature in self.signatures.values():
             if signature.inputs and signature.outputs:
+                # In the order of their aliases, as requests come.
                 self._callable(
-                    tuple(sorted({info.name for info in signature.inputs.values()})),
-                    tuple(sorted({info.name for info in signature.outputs.values()})),
+                    tuple(dict.fromkeys(info.name for _, info in sorted(signature.inputs.items()))),
+                    tuple(info.name for _, info in sorted(signature.outputs.items())),
                 )
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
@@ -77,16 +78,11 @@ class SessionEngine:
         Raises:
             ServingError: with TensorFlow's own code and text.
         """
-        names = tuple(sorted(feeds))
-        wanted = tuple(sorted(set(fetches)))
         try:
-            outputs = self._callable(names, wanted)(*(feeds[name] for name in names))
+            outputs = self._callable(tuple(feeds), tuple(fetches))(*feeds.values())
         except Exception as error:
             raise_as_serving_error(error)
-        if wanted == tuple(fetches):
-            return [np.asarray(output) for output in outputs]
-        by_name = dict(zip(wanted, outputs, strict=True))
-        return [np.asarray(by_name[name]) for name in fetches]
+        return [np.asarray(output) for output in outputs]
 
     def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Run:
         key = (feeds, fetches)
@@ -132,11 +128,19 @@ def _make_callable(session: Any, feeds: tuple[str, ...], fetches: tuple[str, ...
         return run
     options = config_pb2.CallableOptions()
     options.feed.extend(feeds)
-    options.fetch.extend(fetches)
+    different = list(dict.fromkeys(fetches))
+    options.fetch.extend(different)
     # Run in the caller's thread: no hand-over to a pool, which costs more than a small model.
     options.run_options.inter_op_thread_pool = -1
     prepared: Run = make(options)
-    return prepared
+    if len(different) == len(fetches):
+        return prepared
+
+    def run_repeated(*values: Array) -> list[Any]:
+        by_name = dict(zip(different, prepared(*values), strict=True))
+        return [by_name[name] for name in fetches]
+
+    return run_repeated
 
 
 def _plain_load_error(error: Exception, path: str, tags: Sequence[str]) -> Exception:

@@ -17,14 +17,16 @@ from serving.client import RankingClient, canary_label
 from serving.flags import parse_flags
 from tests.serving.conftest import Running, free_port
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "serving.md").read_text()
+README = (ROOT / "README.md").read_text()
 STRINGS = ["activity", "age_group", "hour", "top_topic", "user_id"]
 CANDIDATE_STRINGS = ["author_id", "item_id", "style", "topic"]
 CANDIDATE_NUMBERS = ["duration_s", "p_click", "p_like", "p_watch", "upload_day"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^ *```{language}\n(.*?)^ *```", PAGE, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = PAGE) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -67,13 +69,32 @@ def run_curl(command: str, running: Running) -> Any:
         return json.loads(response.read())
 
 
-def test_the_curl_examples(easq: Running) -> None:
-    (block,) = (one for one in blocks("sh") if "curl" in one)
+def run_curl_block(page: str, running: Running) -> list[Any]:
+    (block,) = (one for one in blocks("sh", page) if "curl" in one)
     commands = [part for part in re.split(r"^(?=curl)", block, flags=re.MULTILINE) if part.strip()]
-    predicted, status, metadata = (run_curl(command, easq) for command in commands)
+    return [run_curl(command, running) for command in commands]
+
+
+def test_the_curl_examples(easq: Running) -> None:
+    predicted, status, metadata = run_curl_block(PAGE, easq)
     assert predicted == {"predictions": [[pytest.approx(0.14), pytest.approx(0.535)]]}
     assert status["model_version_status"][0]["state"] == "AVAILABLE"
     assert metadata["model_spec"]["name"] == "easq"
+
+
+def test_the_curl_examples_of_the_readme(easq: Running) -> None:
+    status, predicted = run_curl_block(README, easq)
+    assert status["model_version_status"][0]["state"] == "AVAILABLE"
+    assert predicted == {"predictions": [[pytest.approx(0.14), pytest.approx(0.535)]]}
+
+
+def test_the_client_example_of_the_readme(
+    easq: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = (one for one in blocks("python", README) if "RankingClient" in one)
+    exec(compile(example.replace("127.0.0.1:8500", easq.address), "README", "exec"))
+    # Without durations all are equal, and stay in the order they were sent.
+    assert capsys.readouterr().out == "[('301', 0.0), ('7', 0.0), ('1204', 0.0)]\n"
 
 
 def test_the_client_example(easq: Running, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,8 +115,7 @@ def test_the_command_line_example() -> None:
 
 
 def test_the_files_the_page_names_are_there() -> None:
-    root = Path(__file__).resolve().parents[2]
     for path in re.findall(r"(?:serving|benchmarks)/[\w./-]+\w", PAGE):
         if path.startswith(("serving/apis", "serving_model")) or "<version>" in path:
             continue
-        assert (root / path).exists(), path
+        assert (ROOT / path).exists(), path

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import tempfile
+import threading
+import time
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving import health, tensors
+from serving import grpc_loop, health, tensors
 from serving.client import RankingClient
 from serving.errors import ServingError
+from serving.rpc_methods import Method, run
 from serving.text_protos import SSLConfig
 from tests.serving.conftest import Running, make_predict_request
 
@@ -154,31 +158,130 @@ def test_unix_socket(start_server: Callable[..., Running], saved_models: Path) -
         assert predict(running.channel) == [3.0]
 
 
-def test_health(running: Running, start_server: Callable[..., Running], saved_models: Path) -> None:
-    def check(channel: grpc.Channel, service: str) -> int:
-        call = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=lambda request: request.SerializeToString(),
-            response_deserializer=health.HealthCheckResponse.FromString,
-        )
-        return int(call(health.HealthCheckRequest(service=service), timeout=10).status)
+def check_health(channel: grpc.Channel, service: str) -> int:
+    call = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=lambda request: request.SerializeToString(),
+        response_deserializer=health.HealthCheckResponse.FromString,
+    )
+    return int(call(health.HealthCheckRequest(service=service), timeout=10).status)
 
-    assert check(running.channel, "") == health.SERVING
-    assert check(running.channel, "tensorflow.serving.PredictionService") == health.SERVING
-    with pytest.raises(grpc.RpcError) as caught:
-        check(running.channel, "nothing")
-    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
-    watch = running.channel.unary_stream(
+
+def watch_health(channel: grpc.Channel, service: str) -> Any:
+    call = channel.unary_stream(
         "/grpc.health.v1.Health/Watch",
         request_serializer=lambda request: request.SerializeToString(),
         response_deserializer=health.HealthCheckResponse.FromString,
-    )(health.HealthCheckRequest(service="nothing"), timeout=10)
+    )
+    return call(health.HealthCheckRequest(service=service), timeout=10)
+
+
+def test_health(running: Running, start_server: Callable[..., Running], saved_models: Path) -> None:
+    assert check_health(running.channel, "") == health.SERVING
+    service = "tensorflow.serving.PredictionService"
+    assert check_health(running.channel, service) == health.SERVING
+    with pytest.raises(grpc.RpcError) as caught:
+        check_health(running.channel, "nothing")
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    watch = watch_health(running.channel, "nothing")
     assert next(watch).status == health.SERVICE_UNKNOWN
     watch.cancel()
     without = start_server(model_base_path=f"{saved_models}/half")
     with pytest.raises(grpc.RpcError) as caught:
-        check(without.channel, "")
+        check_health(without.channel, "")
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("transport", ["completion queue", "grpc.server"])
+def test_both_transports_answer_alike(
+    start_server: Callable[..., Running],
+    saved_models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    transport: str,
+) -> None:
+    """`grpc.server` answers where a release of grpcio has none of what the other needs."""
+    if transport == "grpc.server":
+        monkeypatch.setattr(grpc_loop, "is_available", lambda server: False)
+    running = start_server(
+        model_base_path=f"{saved_models}/half", enable_grpc_healthcheck_service=True
+    )
+    assert predict(running.channel) == [3.0]
+    assert check_health(running.channel, "") == health.SERVING
+    with pytest.raises(grpc.RpcError) as caught:
+        running.prediction.Predict(make_predict_request("default", z=ONE), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "not found in request" in caught.value.details()
+    raw = running.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    with pytest.raises(grpc.RpcError) as caught:
+        raw(b"\xff\xff", timeout=10)
+    assert caught.value.code() == grpc.StatusCode.INTERNAL
+    watch = watch_health(running.channel, "")
+    assert next(watch).status == health.SERVING
+    running.server.stop()
+    assert [answer.status for answer in watch] == [health.NOT_SERVING]
+
+
+def test_a_stop_waits_for_requests_under_way() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def answer(data: bytes, is_active: Callable[[], bool]) -> bytes:
+        begun.set()
+        go_on.wait(10)
+        return data
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    loop = grpc_loop.CompletionLoop(server, {"/a/b": Method(answer)}, threads=2)
+    loop.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        under_way = channel.unary_unary("/a/b").future(b"x", timeout=20)
+        begun.wait(10)
+        stopping = threading.Thread(target=loop.stop, args=(10,))
+        stopping.start()
+        stopping.join(0.2)
+        assert stopping.is_alive()
+        go_on.set()
+        assert under_way.result() == b"x"
+        stopping.join(10)
+        assert not stopping.is_alive()
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/a/b")(b"x", timeout=5)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_slow_call_sees_that_its_client_went_away() -> None:
+    seen: list[bool] = []
+    ended = threading.Event()
+
+    def answer(data: bytes, is_active: Callable[[], bool]) -> bytes:
+        seen.append(is_active())
+        while is_active():
+            time.sleep(0.01)
+        ended.set()
+        return data
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    loop = grpc_loop.CompletionLoop(server, {"/a/b": Method(answer, slow=True)}, threads=1)
+    loop.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/a/b").future(b"x", timeout=20)
+        while not seen:
+            time.sleep(0.01)
+        call.cancel()
+        assert ended.wait(10)
+    assert seen == [True]
+    loop.stop(5)
+
+
+def test_a_request_whose_deadline_has_passed_is_not_run() -> None:
+    ran: list[bytes] = []
+    method = Method(lambda data, is_active: ran.append(data) or data)
+    code, text = run(method, b"x", lambda: True, -0.1)
+    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "queue" in text
+    assert not ran
+    assert run(method, b"x", lambda: True, 0.1) == b"x"
 
 
 def test_answers_as_tensor_content(

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from serving.errors import ServingError
 from serving.metrics import Counter, Histogram
@@ -50,6 +51,24 @@ def test_requests_and_latencies_are_counted(running: Running) -> None:
     assert [new - old for old, new in zip(before, after, strict=True)] == [3, 1, 3, 3]
     assert "# TYPE :tensorflow:serving:request_count counter" in text
     assert "# TYPE :tensorflow:serving:request_latency histogram" in text
+
+
+def test_prometheus_reads_the_page(running: Running) -> None:
+    running.prediction.Predict(make_predict_request("half", x=np.float32([[2.0]])))
+    families = {one.name: one for one in text_string_to_metric_families(page(running))}
+    latency = families[":tensorflow:serving:request_latency"]
+    assert latency.type == "histogram"
+    buckets = [
+        one.value
+        for one in latency.samples
+        if one.name.endswith("_bucket")
+        and one.labels["model_name"] == "half"
+        and one.labels["API"] == "Predict"
+        and one.labels["entrypoint"] == "GRPC"
+    ]
+    assert len(buckets) == 34
+    assert buckets == sorted(buckets)
+    assert buckets[-1] >= 1
 
 
 def test_names_that_nobody_configured_get_no_metric(running: Running) -> None:

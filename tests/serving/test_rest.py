@@ -8,6 +8,7 @@ import http.client
 import json
 import math
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.http_server import HttpServer
 from serving.json_writer import decimal
+from serving.rest import Response
 from tests.serving.conftest import Running, free_port, make_predict_request
 
 
@@ -435,3 +438,25 @@ def test_a_request_that_takes_too_long_is_told(
     assert response.status == 200
     assert response.getheader("Access-Control-Allow-Origin") == "*"
     connection.close()
+
+
+def test_a_request_that_timed_out_in_the_queue_is_not_run() -> None:
+    asked: list[str] = []
+    go_on = threading.Event()
+
+    def respond(method: str, path: str, body: bytes) -> Response:
+        asked.append(path)
+        go_on.wait(10)
+        return Response(200, b"{}")
+
+    port = free_port()
+    server = HttpServer("127.0.0.1", port, respond, threads=1, timeout_seconds=0.3, cors=False)
+    server.start()
+    for path in ("/first", "/second"):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("POST", path, b"{}")
+        assert connection.getresponse().status == 504
+        connection.close()
+    go_on.set()
+    server.stop(1)
+    assert asked == ["/first"]
