@@ -73,12 +73,21 @@ def run_ab(
         RuntimeError: The folder is in use, or holds another test.
     """
     with Workdir(folder).locked(), contextlib.ExitStack() as stack:
-        test = _Test(settings, folder, load_dataset_config("simulated"))
+        test = _Test(settings, folder, _dataset(settings.users))
         test.resume()
         arms = [stack.enter_context(test.arm(name, make_learner)) for name in ARMS]
         test.live(arms, step)
         with step("Statistics"):
             return build_report(settings, test.arms, test.tallies, test.learnt)
+
+
+def _dataset(users: int) -> DatasetConfig:
+    """The simulator's, with hash buckets enough to tell the users of a larger world apart."""
+    config = load_dataset_config("simulated").to_dict()
+    for feature in config["features"]:
+        if feature["name"] == "user_id":
+            feature["buckets"] = max(feature["buckets"], 4 * users)
+    return DatasetConfig.from_dict(config)
 
 
 class _Test:
