@@ -17,6 +17,7 @@ from pipeline.evaluation.slates import reduce_slates
 from pipeline.evaluation.tfma_metrics import joined_slates
 from pipeline.evaluation.user_metrics import UserValues, user_values
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.slate_schema import slate_schema
 from pipeline.training_session import TrainingSession
 from pipeline.transform import MASK
 
@@ -61,7 +62,7 @@ class ValidationSlates:
         self._simulated = is_simulated(config)
         self._records: list[SlateRecord] = []
         self._features: list[dict[str, tf.Tensor]] = []
-        decoder = ExamplesToRecordBatchDecoder()
+        decoder = ExamplesToRecordBatchDecoder(slate_schema(config).SerializeToString())
         for serialized in tf.data.TFRecordDataset(list(files)).skip(skip).batch(_AT_ONCE):
             self._records += slate_records(decoder.DecodeBatch(serialized.numpy().tolist()))
             self._features.append(session.parse(serialized))
