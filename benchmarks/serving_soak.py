@@ -1,6 +1,6 @@
 """Soak: load without a break while versions are swapped, among them a corrupt and a slow one.
 
-    python benchmarks/serving_soak.py [--minutes 30] [--swaps 20]
+    python benchmarks/serving_soak.py [--minutes 30] [--swaps 20] [--clients 4]
 
 Ends with 1 if any request failed or memory grew. The last line is one JSON object.
 """
@@ -23,7 +23,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-CLIENTS = 4
 # Slow to load: so many requests are replayed before the version is available.
 SLOW_WARM_UPS = 1000
 # What TensorFlow's allocator and the swaps under way may hold at the moment of measuring.
@@ -93,7 +92,7 @@ def push(source: str, base_path: str, version: int, kind: str) -> None:
     os.rename(staged, f"{base_path}/{version}")
 
 
-def soak(minutes: float, swaps: int) -> dict[str, Any]:
+def soak(minutes: float, swaps: int, clients_count: int) -> dict[str, Any]:
     """Run it, and return what was seen."""
     from benchmarks.serving_model import save
 
@@ -111,7 +110,8 @@ def soak(minutes: float, swaps: int) -> dict[str, Any]:
         server.start()
         port = pipe.recv()
         clients = [
-            threading.Thread(target=ask, args=(port, stop, counts, lock)) for _ in range(CLIENTS)
+            threading.Thread(target=ask, args=(port, stop, counts, lock))
+            for _ in range(clients_count)
         ]
         for client in clients:
             client.start()
@@ -149,8 +149,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--swaps", type=int, default=20)
+    parser.add_argument("--clients", type=int, default=4, help="each asks again at once")
     arguments = parser.parse_args()
-    seen = soak(arguments.minutes, arguments.swaps)
+    seen = soak(arguments.minutes, arguments.swaps, arguments.clients)
     print(json.dumps(seen))
     flat = seen["memory_growth_mb"] < ALLOWED_GROWTH_MB
     return 0 if flat and not seen["failed"] else 1

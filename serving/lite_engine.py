@@ -3,6 +3,10 @@
 LiteRT answers a small dense model in about half the time of a TensorFlow session. Its converter may
 change results, so the engine is used only after it agreed with TensorFlow on the version's own
 warm-up requests; signatures and shapes it cannot run go to the session.
+
+LiteRT has no kernel that hashes or looks up strings. A model with strings is split: the SavedModel
+has a signature `lite_inputs` that takes the inputs of the served signature and gives the numbers
+that the LiteRT model takes, and TensorFlow runs that part first.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import os
 import queue
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,8 +28,30 @@ from serving.tensors import Array
 log = logging.getLogger(__name__)
 
 LITE_FILE = "model.tflite"
+# A model that is split is beside the assets: alone, as TensorFlow Serving would run it, it is half
+# a model.
+SPLIT_FILE = "assets.extra/split.tflite"
+LITE_INPUTS = "lite_inputs"
 # Largest difference to TensorFlow's outputs, absolute or relative, that counts as agreement.
 TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How LiteRT runs a signature; from the graph tensors that are fed and fetched.
+
+    Attributes:
+        name: the signature's name.
+        aliases: LiteRT's inputs by what is fed: to the graph, or by the part that runs before.
+        outputs: LiteRT's outputs by what is fetched.
+        before: what the part that TensorFlow runs first is fed, by what is fed to the signature;
+            empty where there is none.
+    """
+
+    name: str
+    aliases: dict[str, str]
+    outputs: dict[str, str]
+    before: dict[str, str]
 
 
 class LiteEngine:
@@ -50,19 +77,12 @@ class LiteEngine:
             self._pool.put(_runners(path))
         runners = self._pool.get()
         self._pool.put(runners)
-        # By the graph tensors a run feeds: the signature, its aliases and those of its outputs.
-        self._plans: dict[tuple[str, ...], tuple[str, dict[str, str], dict[str, str]]] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
         for name, runner in runners.items():
-            if name not in self.signatures:
-                continue
-            signature = Signature(self.signatures[name])
-            if set(runner.get_input_details()) == set(signature.inputs) and set(
-                runner.get_output_details()
-            ) == set(signature.outputs):
-                feeds = tuple(sorted(signature.inputs.values()))
-                aliases = {feed: alias for alias, feed in signature.inputs.items()}
-                outputs = {tensor: alias for alias, tensor in signature.outputs.items()}
-                self._plans[feeds] = (name, aliases, outputs)
+            plan = _plan(name, runner, self.signatures)
+            if plan is not None:
+                feeds = plan.before or plan.aliases
+                self._plans[tuple(sorted(feeds))] = plan
         if not self._plans:
             raise ValueError(
                 f"{path} shares no signature with the SavedModel: it has {sorted(runners)}"
@@ -71,7 +91,7 @@ class LiteEngine:
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """Run in LiteRT where it can, else in TensorFlow."""
         plan = self._plans.get(tuple(sorted(feeds)))
-        if plan is None or any(fetch not in plan[2] for fetch in fetches):
+        if plan is None or any(fetch not in plan.outputs for fetch in fetches):
             return self._fallback.run(feeds, fetches)
         try:
             return self.run_lite(feeds, fetches)
@@ -90,19 +110,45 @@ class LiteEngine:
             ValueError: an input is of the wrong type or shape.
             RuntimeError: LiteRT cannot run it.
         """
-        name, aliases, outputs = self._plans[tuple(sorted(feeds))]
-        inputs = {aliases[feed]: np.ascontiguousarray(value) for feed, value in feeds.items()}
+        plan = self._plans[tuple(sorted(feeds))]
+        if plan.before:
+            numbers = self._fallback.run(
+                {plan.before[feed]: value for feed, value in feeds.items()}, list(plan.aliases)
+            )
+            feeds = dict(zip(plan.aliases, numbers, strict=True))
+        inputs = {plan.aliases[feed]: np.ascontiguousarray(value) for feed, value in feeds.items()}
         runners = self._pool.get()
         try:
-            results = runners[name](**inputs)
+            results = runners[plan.name](**inputs)
         finally:
             self._pool.put(runners)
-        return [results[outputs[fetch]] for fetch in fetches]
+        return [results[plan.outputs[fetch]] for fetch in fetches]
 
     def close(self) -> None:
         """Free both engines. No call may be under way."""
         self._pool = queue.SimpleQueue()
         self._fallback.close()
+
+
+def _plan(name: str, runner: Any, signatures: Mapping[str, Any]) -> _Plan | None:
+    if name not in signatures:
+        return None
+    signature = Signature(signatures[name])
+    if set(runner.get_output_details()) != set(signature.outputs):
+        return None
+    outputs = {tensor: alias for alias, tensor in signature.outputs.items()}
+    wanted = set(runner.get_input_details())
+    if wanted == set(signature.inputs):
+        aliases = {feed: alias for alias, feed in signature.inputs.items()}
+        return _Plan(name, aliases, outputs, {})
+    if LITE_INPUTS not in signatures:
+        return None
+    first = Signature(signatures[LITE_INPUTS])
+    if wanted != set(first.outputs) or set(first.inputs) != set(signature.inputs):
+        return None
+    aliases = {tensor: alias for alias, tensor in first.outputs.items()}
+    before = {feed: first.inputs[alias] for alias, feed in signature.inputs.items()}
+    return _Plan(name, aliases, outputs, before)
 
 
 def choose_engine(
@@ -119,9 +165,10 @@ def choose_engine(
         requests: feeds and fetches of the version's warm-up requests.
         interpreters: how many requests may run at a time in LiteRT.
     """
-    path = os.path.join(version, LITE_FILE)
-    if not os.path.exists(path):
-        log.info("No %s: serving the TensorFlow model", path)
+    paths = [os.path.join(version, file) for file in (LITE_FILE, SPLIT_FILE)]
+    path = next(filter(os.path.exists, paths), "")
+    if not path:
+        log.info("No %s: serving the TensorFlow model", " or ".join(paths))
         return session
     try:
         engine = LiteEngine(path, session, interpreters)

@@ -89,6 +89,50 @@ def test_a_model_that_agrees_is_used(
         )
 
 
+class Split(tf.Module):  # type: ignore[misc]
+    """score = weight × bucket of the text; LiteRT runs what follows the bucket."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = tf.Variable(weight)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def score(self, text: Any) -> dict[str, Any]:
+        return self.of_bucket(**self.lite_inputs(text))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def lite_inputs(self, text: Any) -> dict[str, Any]:
+        return {"bucket": tf.cast(tf.strings.to_hash_bucket_fast(text, 10), tf.float32)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "bucket")])
+    def of_bucket(self, bucket: Any) -> dict[str, Any]:
+        return {"score": self.weight * bucket}
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_model_with_strings_runs_in_two_parts(
+    start_server: Callable[..., Running], tmp_path: Path, agrees: bool
+) -> None:
+    version, dense = tmp_path / "split" / "1", str(tmp_path / "dense")
+    model, lite = Split(2.0), Split(2.0 if agrees else 2.1)
+    tf.saved_model.save(
+        model,
+        str(version),
+        signatures={"serving_default": model.score, "lite_inputs": model.lite_inputs},
+    )
+    tf.saved_model.save(lite, dense, signatures={"serving_default": lite.of_bucket})
+    texts = np.array([b"a", b"b", b"c"], object)
+    write_warmup(version, [make_predict_request("m", text=texts)])
+    converted = tf.lite.TFLiteConverter.from_saved_model(dense).convert()
+    (version / "assets.extra" / "split.tflite").write_bytes(converted)
+    running = start_server(model_base_path=str(version.parent), prefer_tflite_model=True)
+    assert engine_of(running) == ("TFLite" if agrees else "TF1")
+    request = make_predict_request("default", text=texts[:2])
+    scores = running.prediction.Predict(request, timeout=10).outputs["score"].float_val
+    expected = 2.0 * tf.strings.to_hash_bucket_fast(texts[:2], 10).numpy()
+    assert list(scores) == list(expected)
+
+
 @pytest.mark.parametrize("why", ["differs", "nothing to compare", "garbage", "no file", "not told"])
 def test_otherwise_tensorflow_serves_and_says_why(
     start_server: Callable[..., Running],

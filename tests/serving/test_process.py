@@ -7,22 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, predict_pb2
 
-from serving.client import RankingClient
 from serving.errors import ServingError
 from serving.flags import UsageError, parse_flags, usage
 from serving.options import ServerOptions
-from tests.serving.conftest import Running, free_port
+from tests.serving.conftest import Running, free_port, make_predict_request
 
 
 def test_flags_are_read_as_tensorflow_model_server_reads_them() -> None:
@@ -133,26 +130,20 @@ def test_from_start_to_sigterm(start_process: Start, saved_models: Path) -> None
     request.model_spec.name = "slates"
     answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=10)
     assert [one.state for one in answer.model_version_status] == [30]
-    outcomes: list[Any] = []
-    wide = {"item_id": ["c"] * 200_000, "duration": np.ones(200_000, np.float32)}
-
-    def ask() -> None:
-        with RankingClient(f"127.0.0.1:{port}", model="slates", deadline_seconds=30) as client:
-            outcomes.append(len(client.rank(wide).items))
-
+    wide = make_predict_request(
+        user_id=np.array([b"u"], object),
+        item_id=np.full((1, 200_000), b"c", object),
+        duration=np.ones((1, 200_000), np.float32),
+    ).SerializeToString()
+    predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     # One thread serves: some of these are under way or queued when the signal comes.
-    askers = [threading.Thread(target=ask) for _ in range(3)]
-    with RankingClient(f"127.0.0.1:{port}", model="slates", deadline_seconds=30) as client:
-        client.rank({"item_id": ["c"]})
-    for asker in askers:
-        asker.start()
+    under_way = [predict.future(wide, timeout=60) for _ in range(3)]
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
-    for asker in askers:
-        asker.join()
+    outcomes = [predict_pb2.PredictResponse.FromString(one.result()) for one in under_way]
     _, log = process.communicate(timeout=30)
     assert process.returncode == 0, log
-    assert outcomes == [200_000] * 3
+    assert [len(one.outputs["score"].float_val) for one in outcomes] == [200_000] * 3
     assert "Stopping: finishing the requests under way" in log
 
 
