@@ -186,7 +186,8 @@ class TrainingSession:
         recorder = StepRecorder(task, settings.batch_size, slates, self.steps)
         coverage = PairCoverage()
         observed = coverage.observe(batches()).prefetch(tf.data.AUTOTUNE)
-        self.model.fit(observed, epochs=1, verbose=0, callbacks=[recorder])
+        if slates != 0:  # Keras refuses to fit nothing
+            self.model.fit(observed, epochs=1, verbose=0, callbacks=[recorder])
         # A method that reads no answers has no use for any later either.
         learnt = answered.learnt + coverage.groups if self._answered_rows else len(answered.arrival)
         self._memory = answered.remembered(learnt, settings.replay_memory)

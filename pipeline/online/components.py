@@ -22,7 +22,7 @@ from tfx.types.standard_artifacts import (
 )
 from tfx.utils import path_utils
 
-from pipeline.online.gate import judge
+from pipeline.online.gate import judge, nothing_learnt
 from pipeline.online.learner import Learner, learner_of
 from pipeline.online.prequential import prequential_values
 from pipeline.online.series import plain
@@ -82,17 +82,19 @@ def OnlineGate(
     """
     found: Learner = learner_of(learner)
     online = found.settings.online
-    behaviour, answers = found.compared(
-        model.uri, blessed_model.uri if compare else None, [*json.loads(window), examples.uri]
-    )
-    verdict = judge(
-        behaviour,
-        answers,
-        primary=found.dataset.questionnaire.primary_metric,
-        simulated=found.simulated,
-        settings=online.gate,
-        seed=found.settings.trainer.seed,
-    )
+    verdict = nothing_learnt()
+    if found.steps:
+        behaviour, answers = found.compared(
+            model.uri, blessed_model.uri if compare else None, [*json.loads(window), examples.uri]
+        )
+        verdict = judge(
+            behaviour,
+            answers,
+            primary=found.dataset.questionnaire.primary_metric,
+            simulated=found.simulated,
+            settings=online.gate,
+            seed=found.settings.trainer.seed,
+        )
     Path(evaluation.uri).mkdir(parents=True, exist_ok=True)
     failure = ""
     if verdict.blessed:

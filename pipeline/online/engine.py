@@ -116,11 +116,14 @@ class OnlineEngine:
             ValueError: The state file is damaged.
         """
         state, notes = self._found_state()
-        if self._learner is not None:
-            self._learner.close()
-        learner = Learner(
-            str(self.folder.root), self._dataset, self._settings, state.transform_graph
-        )
+        learner = self._learner
+        if learner is None or learner.transform_graph != state.transform_graph:
+            self.close()
+            learner = Learner(
+                str(self.folder.root), self._dataset, self._settings, state.transform_graph
+            )
+        # What an interrupted span left in memory counts for as little as what it left on disk.
+        learner.forget(models=set(), examples=set(), tests=set())
         state = _with_good_checkpoint(state, learner, notes)
         write_state(self.folder.state_file, state)
         follow_state(self.folder, state)
@@ -314,6 +317,7 @@ class OnlineEngine:
                 shutil.rmtree(root)
         window = state.earlier_spans(self._settings.online.gate.window_spans)
         learner.forget(
+            models={commits[-1].model, *(version.model for version in state.versions[-1:])},
             examples={commit.examples for commit in window if commit.examples},
             tests={commit.evaluation for commit in window if commit.evaluation},
         )

@@ -122,6 +122,11 @@ def judge(
     )
 
 
+def nothing_learnt() -> GateVerdict:
+    """The verdict on a model that met no slate in its span."""
+    return _refused("the span holds no slate to learn from")
+
+
 def _refused(reason: str, *, diverged: bool = False) -> GateVerdict:
     return GateVerdict(False, diverged, f"Not blessed: {reason}.", (), 0, 0)
 

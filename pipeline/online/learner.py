@@ -59,21 +59,25 @@ class Learner:
         transform_graph: The full fit's transform graph.
 
     Attributes:
+        transform_graph: As given.
         session: The model, its optimizers and what it remembers of answers.
         simulated: Whether the logs know the true satisfaction.
         seconds: What the parts of the last training took: `learn`, `checkpoint`, `export`.
+        steps: Of the last training.
     """
 
     def __init__(
         self, name: str, dataset: DatasetConfig, settings: RunSettings, transform_graph: str
     ) -> None:
         self.name, self.dataset, self.settings = name, dataset, settings
+        self.transform_graph = transform_graph
         self.simulated = is_simulated(dataset)
         self.session = TrainingSession(settings.trainer, dataset, transform_graph)
         self._reader = SlateReader(dataset, self.session.parse)
         self._scorer = SlateScorer(self.session.model, jit_compile=settings.trainer.jit_compile)
         self._exporter = RankerExporter(self.session.transform_output, dataset)
         self.seconds: dict[str, float] = {}
+        self.steps = 0
         self._holds: str | None = None
         self._weights: dict[str, list[NDArray[Any]]] = {}
         self._held_out: dict[str, tuple[SplitSlates, SplitSlates]] = {}
@@ -146,6 +150,7 @@ class Learner:
                 self.session.read_answered(answered_files),
                 slates=slates,
             )
+        self.steps = record.steps
         with self._timed("checkpoint"):
             self.session.save(str(Path(model, CHECKPOINT)))
         self._holds = model
@@ -231,7 +236,10 @@ class Learner:
         self.hold(model)
         self._weights = {model: self.session.model.get_weights()}
 
-    def forget(self, *, examples: set[str], tests: set[str]) -> None:
-        """Drops slates and answers of all spans but the given ones."""
+    def forget(self, *, models: set[str], examples: set[str], tests: set[str]) -> None:
+        """Drops weights, slates and answers of all artifacts but the given ones."""
+        if self._holds not in models:
+            self._holds = None
+        self._weights = {key: value for key, value in self._weights.items() if key in models}
         self._held_out = {key: value for key, value in self._held_out.items() if key in examples}
         self._answers = {key: value for key, value in self._answers.items() if key in tests}

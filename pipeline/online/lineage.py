@@ -19,7 +19,7 @@ def learnt_spans(metadata_file: Path, model: str) -> list[str]:
         model: URI of its Model artifact.
 
     Raises:
-        ValueError: The metadata does not know how the model was made.
+        ValueError: The metadata does not know the model.
     """
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(metadata_file)
@@ -28,10 +28,10 @@ def learnt_spans(metadata_file: Path, model: str) -> list[str]:
     spans: list[str] = []
     uri: str | None = model
     while uri is not None:
-        (artifact,) = store.get_artifacts_by_uri(uri)
-        inputs = _inputs(store, artifact)
-        if not inputs:
-            raise ValueError(f"{metadata_file}: no execution is known that made {uri}")
+        known = store.get_artifacts_by_uri(uri)
+        if not known:
+            raise ValueError(f"{metadata_file} does not know the model {uri}")
+        inputs = _inputs(store, known[0])
         if "base_model" not in inputs:  # the full fit
             break
         made_by = _maker(store, inputs["examples"])

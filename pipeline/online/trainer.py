@@ -33,6 +33,8 @@ def run_fn(fn_args: Any) -> None:
     learner.export(fn_args.serving_model_dir)
     saved_model = Path(fn_args.serving_model_dir)
     warmup_requests = learner.settings.infra_check.warmup_requests
+    if not record.steps:  # an empty span has no request to warm up with, and is not pushed
+        return
     slates = read_slates(os.path.dirname(dense_files[0]), warmup_requests)
     builder = RequestBuilder(MODEL_NAME, read_signatures(saved_model))
     requests = [build([slate]) for slate in slates for build in (builder.raw, builder.examples)]
