@@ -98,9 +98,13 @@ def judge(
         return _blessed("no held-out user has a slate in the window to compare on")
     on_behaviour = _values(behaviour, simulated=simulated, with_answers=False)
     on_answers = _values(answers, simulated=simulated, with_answers=True)
-    checks = [_check(on_behaviour, GUARDRAIL, -settings.behaviour_loss, seed=seed, of_high=False)]
+    checks = [
+        _check(on_behaviour, GUARDRAIL, 0.0 - settings.behaviour_loss, seed=seed, of_high=False)
+    ]
     pairs = int(on_answers.n_pairs[primary])
-    satisfaction = _check(on_answers, primary, -settings.satisfaction_loss, seed=seed, of_high=True)
+    satisfaction = _check(
+        on_answers, primary, 0.0 - settings.satisfaction_loss, seed=seed, of_high=True
+    )
     aside = ""
     if pairs >= settings.min_pairs and satisfaction.known:
         checks.insert(0, satisfaction)

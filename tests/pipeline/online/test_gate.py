@@ -1,0 +1,151 @@
+"""The gate on slates written by hand: what it refuses, what it lets through, and why."""
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.slate_extractor import SlateRecord
+from pipeline.logs.canonical import DISSATISFIED, NOT_ANSWERED, SATISFIED
+from pipeline.logs.checked import ConfigError
+from pipeline.online.gate import Compared, judge, nothing_learnt
+from pipeline.online.settings import OnlineGateSettings, OnlineSettings
+
+UP, DOWN = np.array([2.0, 1.0]), np.array([1.0, 2.0])
+
+
+def slate(user, level=(1, 0), answer=(NOT_ANSWERED, NOT_ANSWERED)):
+    """Two candidates; the first one has the better behaviour, unless said otherwise."""
+    return SlateRecord(
+        request_id=f"r{user}".encode(),
+        user=user,
+        request=user,
+        random=np.array([0.1, 0.2]),
+        popularity=np.zeros(2),
+        level=np.array(level),
+        answer=np.array(answer),
+        true_satisfaction=np.full(2, np.nan),
+    )
+
+
+def asked(user):
+    """A slate whose first candidate satisfied, and whose second did not."""
+    return slate(user, answer=(SATISFIED, DISSATISFIED))
+
+
+def decide(behaviour, answers, **settings):
+    limits = OnlineGateSettings(**{"min_pairs": 4, **settings})
+    return judge(
+        behaviour, answers, primary="pair_accuracy", simulated=False, settings=limits, seed=0
+    )
+
+
+def compared(records, candidate, blessed):
+    """Both models score every slate alike, or `blessed` lists a score a slate."""
+    candidates = candidate if isinstance(candidate, list) else [candidate] * len(records)
+    others = blessed if isinstance(blessed, list | None) else [blessed] * len(records)
+    return Compared(records, candidates, others)
+
+
+USERS = range(8)
+SEEN = [slate(user) for user in USERS]
+ANSWERED = [asked(user) for user in USERS]
+
+
+def test_an_equal_model_is_blessed_with_both_differences_in_the_sentence():
+    verdict = decide(compared(SEEN, UP, UP), compared(ANSWERED, UP, UP))
+    assert verdict.blessed
+    assert verdict.sentence == (
+        "Blessed: pair accuracy +0.000 against the last blessed model (95 % +0.000 to +0.000, "
+        "upper end needed +0 or more); behaviour NDCG@10 +0.000 against the last blessed model "
+        "(95 % +0.000 to +0.000, needed -0.02 or more) (8 held-out users, 8 pairs of answers)."
+    )
+
+
+def test_satisfaction_that_is_worse_beyond_doubt_is_refused():
+    verdict = decide(compared(SEEN, UP, UP), compared(ANSWERED, DOWN, UP))
+    assert not verdict.blessed
+    assert verdict.sentence.startswith("Not blessed: pair accuracy -1.000")
+    assert "behaviour" not in verdict.sentence
+
+
+def test_satisfaction_that_is_worse_by_luck_is_let_through():
+    """Three users got worse, two better: the interval holds 0, a bare threshold would refuse."""
+    candidate = [DOWN] * 3 + [UP] * 2 + [UP] * 3
+    blessed = [UP] * 3 + [DOWN] * 2 + [UP] * 3
+    verdict = decide(compared(SEEN, UP, UP), compared(ANSWERED, candidate, blessed))
+    (satisfaction, _) = verdict.checks
+    assert satisfaction.difference == pytest.approx(-1 / 8)
+    assert satisfaction.low < 0 < satisfaction.high
+    assert verdict.blessed
+
+
+def test_a_limit_allows_a_loss_that_is_sure():
+    candidate = [DOWN] * 2 + [UP] * 6
+    answers = compared(ANSWERED, candidate, UP)
+    assert decide(compared(SEEN, UP, UP), answers, satisfaction_loss=0.6).blessed
+
+
+def test_too_few_pairs_leave_the_decision_to_behaviour():
+    answers = compared(ANSWERED[:3], DOWN, UP)
+    verdict = decide(compared(SEEN, UP, UP), answers)
+    assert verdict.blessed
+    assert "pair accuracy was not judged, as 4 pairs of answers are needed" in verdict.sentence
+    assert verdict.pairs == 3
+
+
+def test_one_user_says_nothing_about_others():
+    many = [asked(1) for _ in range(6)]
+    assert decide(compared(SEEN, UP, UP), compared(many, DOWN, UP)).blessed
+
+
+@pytest.mark.parametrize(("loss", "blessed"), [(0.36, False), (0.38, True)])
+def test_behaviour_may_fall_by_the_stated_loss_and_no_more(loss, blessed):
+    """The better candidate second of two: NDCG falls from 1 to 1/log2(3) = 0.6309."""
+    verdict = decide(compared(SEEN, DOWN, UP), compared(ANSWERED, UP, UP), behaviour_loss=loss)
+    assert verdict.blessed == blessed
+    assert f"behaviour NDCG@10 {1 / np.log2(3) - 1:+.3f}" in verdict.sentence
+
+
+def test_answers_do_not_leak_into_the_behaviour_side_nor_the_other_way_round():
+    """Slates of late answers are no slates of the window: only their answers count."""
+    verdict = decide(compared([slate(99)], UP, UP), compared(ANSWERED, UP, UP))
+    assert verdict.users == 1
+    assert verdict.pairs == 8
+
+
+def test_scores_that_are_no_numbers_are_refused_and_must_not_learn_on():
+    broken = np.array([np.nan, 1.0])
+    verdict = decide(compared(SEEN, broken, UP), compared([], UP, UP))
+    assert (verdict.blessed, verdict.diverged) == (False, True)
+    assert verdict.sentence == (
+        "Not blessed: its scores are not finite numbers, training has diverged."
+    )
+
+
+def test_one_score_for_all_is_refused():
+    verdict = decide(compared(SEEN, np.zeros(2), UP), compared([], UP, UP))
+    assert (verdict.blessed, verdict.diverged) == (False, False)
+
+
+def test_without_a_blessed_model_there_is_nothing_to_compare_with():
+    verdict = decide(compared(SEEN, UP, None), compared(ANSWERED, UP, None))
+    assert verdict.blessed
+    assert "no blessed model" in verdict.sentence
+
+
+def test_without_held_out_slates_there_is_nothing_to_compare_on():
+    verdict = decide(compared([], UP, UP), compared([], UP, UP))
+    assert verdict.blessed
+    assert "no held-out user" in verdict.sentence
+
+
+def test_a_model_that_learnt_nothing_is_not_pushed():
+    assert not nothing_learnt().blessed
+
+
+def test_wrong_settings_are_refused_by_name():
+    with pytest.raises(ConfigError, match="min_pairs"):
+        OnlineGateSettings(min_pairs=0)
+    with pytest.raises(ConfigError, match="keep_spans"):
+        OnlineSettings(keep_spans=3)
+    with pytest.raises(ConfigError, match="holdout"):
+        OnlineSettings(holdout=1.0)
