@@ -88,20 +88,6 @@ class Fingerprint:
     files: dict[str, tuple[int, str]]
     digest: str
 
-    def difference(self, other: Fingerprint) -> str:
-        """What changed from `other` to this one, in words."""
-        changed = [
-            f"{name} {'changed' if name in other.files and name in self.files else verb}"
-            for verb, names in (
-                ("was added", self.files.keys() - other.files.keys()),
-                ("is gone", other.files.keys() - self.files.keys()),
-                ("", self.files.keys() & other.files.keys()),
-            )
-            for name in sorted(names)
-            if self.files.get(name) != other.files.get(name)
-        ]
-        return ", ".join(changed) or "nothing changed"
-
 
 def fingerprint(span: Span) -> Fingerprint:
     """Reads all data files of a span once."""
