@@ -107,8 +107,6 @@ def _become_learner(folder: Path, dataset: DatasetConfig, settings: RunSettings)
     global _state
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    # Ctrl-C reaches the whole group of processes; the one in front says what happens then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     workdir = Workdir(folder)
     log = os.open(workdir.framework_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
