@@ -7,7 +7,7 @@ wire-format rules involved are written out here: features sorted by name, a colu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -35,10 +35,41 @@ def encode_examples(slates: pa.RecordBatch) -> pa.LargeBinaryArray:
     Raises:
         TypeError: a column of another type.
     """
-    parts: list[pa.Array] = []
+    (features,) = encode_around(slates, ())
+    return _as_examples(features)
+
+
+def encode_around(slates: pa.RecordBatch, names: Sequence[str]) -> list[pa.LargeBinaryArray]:
+    """Serializes each row but for some columns, which `encode_between` puts in later.
+
+    Args:
+        slates: see `encode_examples`.
+        names: of columns, in their order by name. They may be in `slates` or not.
+
+    Returns:
+        For each of `names` the piece before it, and the piece after the last: `[rows]` each.
+    """
+    pieces: list[list[pa.Array]] = [[] for _ in range(len(names) + 1)]
     for name in sorted(slates.schema.names, key=str.encode):
-        parts.extend(_map_entry(name, slates.column(name)))
-    features = pc.binary_join_element_wise(*parts, _NOTHING)
+        if name not in names:
+            place = sum(other.encode() < name.encode() for other in names)
+            pieces[place].extend(_map_entry(name, slates.column(name)))
+    nothing = pa.array([b""] * slates.num_rows, pa.large_binary())
+    return [pc.binary_join_element_wise(*parts, _NOTHING) if parts else nothing for parts in pieces]
+
+
+def encode_between(
+    pieces: Sequence[pa.LargeBinaryArray], columns: pa.RecordBatch
+) -> pa.LargeBinaryArray:
+    """One serialized `tf.Example` a row: the pieces of `encode_around` and the columns left out."""
+    parts = [pieces[0]]
+    names = sorted(columns.schema.names, key=str.encode)
+    for name, after in zip(names, pieces[1:], strict=True):
+        parts.extend((*_map_entry(name, columns.column(name)), after))
+    return _as_examples(pc.binary_join_element_wise(*parts, _NOTHING))
+
+
+def _as_examples(features: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
     return pc.binary_join_element_wise(_heads(_lengths(features), _delimited), features, _NOTHING)
 
 

@@ -115,7 +115,9 @@ class SegmentContent:
     Attributes:
         newest_ms: of its impressions and answers.
         keys: see `Segment`.
-        slates, answered: columns of examples; `answered` without those of held-out users.
+        slates: columns of examples.
+        answered: pieces of examples, see `pipeline.online.span_groups.slate_pieces`; without
+            those of held-out users.
         activity: see `ACTIVITY`.
     """
 

@@ -30,12 +30,12 @@ from pipeline.example_gen.examples import (
     NO_PAIR_GROUP,
     chunks_of,
     order_in_time,
-    with_pair_groups,
 )
 from pipeline.logs.checked import require
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.online.impression_store import ImpressionStore, StoreLimits, write_store
 from pipeline.online.span_counts import span_counts
+from pipeline.online.span_groups import group_examples, slate_pieces
 from pipeline.online.span_slates import SpanSlates, span_slates
 from pipeline.online.span_tables import read_span
 from pipeline.online.spans import Span, SpanError, fingerprint
@@ -118,24 +118,24 @@ def _write_splits(output: OutputFolder, made: SpanSlates, *, first_group: int) -
         output.write_records(split, 0, _encoded(slates, order_in_time(slates, "time")))
     groups = made.groups
     numbered = groups.group + first_group, groups.group_time
-    output.write_records("answered", 0, _encoded(groups.slates, groups.rows, *numbered))
+    output.write_records("answered", 0, _grouped(groups.slates, groups.rows, *numbered))
     late = made.holdout_late
     order = order_in_time(late, "answered_ms")
     alone = np.full(len(order), NO_PAIR_GROUP), numbers(late, "answered_ms")[order]
-    output.write_records("holdout_late", 0, _encoded(late, order, *alone))
+    output.write_records("holdout_late", 0, _grouped(slate_pieces(late), order, *alone))
     for name, letters in made.dead_letters.items():
         by_place = [("file", "ascending"), ("row", "ascending"), ("reason", "ascending")]
         output.write_dead_letters(name, 0, pa.concat_tables(letters).sort_by(by_place))
 
 
-def _encoded(
-    slates: pa.Table, rows: Ints, group: Ints | None = None, group_time: Ints | None = None
-) -> Iterator[list[bytes]]:
+def _encoded(slates: pa.Table, rows: Ints) -> Iterator[list[bytes]]:
     """The examples of these rows, in this order, some at a time."""
-    if "answered_ms" in slates.column_names:
-        slates = slates.drop_columns(["answered_ms"])
-    for chunk, part in chunks_of(slates, rows):
+    for chunk, _ in chunks_of(slates, rows):
         (batch,) = chunk.combine_chunks().to_batches()
-        if group is not None and group_time is not None:
-            batch = with_pair_groups(batch, group[part], group_time[part])
         yield encode_examples(batch).to_pylist()
+
+
+def _grouped(slates: pa.Table, rows: Ints, group: Ints, group_time: Ints) -> Iterator[list[bytes]]:
+    """The examples of these rows as members of groups, some at a time."""
+    for chunk, part in chunks_of(slates, rows):
+        yield group_examples(chunk, group[part], group_time[part]).to_pylist()

@@ -48,6 +48,7 @@ from pipeline.online.span_groups import (
     arrival_keys,
     group_arrivals,
     in_order_of_users,
+    slate_pieces,
 )
 from pipeline.online.span_tables import SpanTables, names_of_files, with_waiting
 from pipeline.online.spans import Span
@@ -331,7 +332,7 @@ def _segment(
         newest_ms=int(np.concatenate(times).max()),
         keys=keys,
         slates=take(columns, open_slates),
-        answered=arrivals,
+        answered=slate_pieces(arrivals),
         activity=_activity(take(columns, learnt)),
     )
 
