@@ -42,7 +42,9 @@ class OnlineSettings:
     Attributes:
         gate: when a model is pushed.
         holdout: share of the users who are never trained on, so that the gate can ask them.
-        answer_delay_hours: an answer that takes longer is counted as late and not learnt.
+        landing_delay_hours: how late a row may land. Answers wait so long for an impression that
+            has not landed yet. (An answer is late `pair_window.hours` of the dataset config after
+            its impression, as in a full run.)
         store_bytes: so much room the impressions may take that wait for answers; the oldest go.
         keep_spans: artifacts of so many of the newest spans stay on disk (at least those of the
             gate's window).
@@ -54,7 +56,7 @@ class OnlineSettings:
 
     gate: OnlineGateSettings = field(default_factory=OnlineGateSettings)
     holdout: float = 0.1
-    answer_delay_hours: float = 24.0
+    landing_delay_hours: float = 24.0
     store_bytes: int = 2 * 1024**3
     keep_spans: int = 8
     keep_versions: int = 4
@@ -62,8 +64,8 @@ class OnlineSettings:
 
     def __post_init__(self) -> None:
         require(0 < self.holdout < 1, "holdout", self.holdout, "more than 0 and less than 1")
-        hours, size = self.answer_delay_hours, self.store_bytes
-        require(hours > 0, "answer_delay_hours", hours, "more than 0")
+        hours, size = self.landing_delay_hours, self.store_bytes
+        require(hours > 0, "landing_delay_hours", hours, "more than 0")
         require(size >= 1024**2, "store_bytes", size, "1048576 (1 MiB) or more")
         window = self.gate.window_spans
         require(

@@ -79,7 +79,7 @@ def create_span_pipeline(
         store=None if store is None else store.outputs["result"],
         holdout=settings.online.holdout,
         limits=StoreLimits(
-            delay_hours=settings.online.answer_delay_hours, max_bytes=settings.online.store_bytes
+            delay_hours=settings.online.landing_delay_hours, max_bytes=settings.online.store_bytes
         ),
     )
     examples = example_gen.outputs["examples"]
