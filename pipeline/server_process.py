@@ -73,7 +73,7 @@ class ServerProcess:
             ]
 
     def __enter__(self) -> ServerProcess:
-        port = _free_port() if self._port is None else self._port
+        port = free_port() if self._port is None else self._port
         self._address = f"127.0.0.1:{port}"
         command = [sys.executable, "-c", _BECOME_SERVER, f"--port={port}", *self._model_flags]
         # A model that cannot be loaded ends the process at once.
@@ -178,7 +178,8 @@ class ServerProcess:
         return ServingError(f"{what}{because}\nthe server's log ends with:\n{tail}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

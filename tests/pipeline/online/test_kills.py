@@ -1,0 +1,85 @@
+"""SIGKILL at random moments: nothing is lost, nothing is learnt twice, nothing half is served."""
+
+import multiprocessing
+import random
+import time
+
+import numpy as np
+import pytest
+
+from tests.pipeline.online import engine_process
+from tests.pipeline.online.online_runs import (
+    assert_servable,
+    copy_of,
+    outcome,
+    weights,
+    write_spans,
+)
+
+pytestmark = pytest.mark.slow
+
+KILLS = 30
+SPANS = 6
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes begin as forks of one that has imported TFX and TensorFlow, and used neither."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([engine_process.__name__])
+    return context
+
+
+@pytest.fixture(scope="module")
+def spans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spans") / "spans"
+    write_spans(folder, SPANS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(processes, spans, full_fit, tiny_transform_dir, tiny_dataset, tmp_path_factory):
+    """The folder of a process that nobody disturbed, and the seconds it took to learn."""
+    root = tmp_path_factory.mktemp("uninterrupted") / "run"
+    workdir = copy_of(full_fit, root, tiny_transform_dir)
+    process = processes.Process(target=engine_process.learn, args=(root, tiny_dataset, spans))
+    process.start()
+    while not (root / "resumed").exists():
+        assert process.is_alive(), (root / "process.log").read_text()[-3000:]
+        time.sleep(0.01)
+    started = time.monotonic()
+    process.join()
+    assert process.exitcode == 0, (root / "process.log").read_text()[-3000:]
+    return workdir, time.monotonic() - started
+
+
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
+    processes, spans, uninterrupted, full_fit, tiny_transform_dir, tiny_dataset, tmp_path
+):
+    expected, seconds = uninterrupted
+    dice = random.Random(0)
+    kills = rounds = 0
+    while kills < KILLS:
+        root = tmp_path / f"run{rounds}"
+        workdir = copy_of(full_fit, root, tiny_transform_dir)
+        while True:
+            process = processes.Process(
+                target=engine_process.learn, args=(root, tiny_dataset, spans)
+            )
+            process.start()
+            # From the first moment of the start to two spans after it.
+            process.join(dice.uniform(0.0, 3.0 * seconds / SPANS) + 2.0 * (dice.random() < 0.8))
+            if process.exitcode is not None:
+                assert process.exitcode == 0, (root / "process.log").read_text()[-3000:]
+                break
+            process.kill()
+            process.join()
+            kills += 1
+            assert_servable(workdir)
+        rounds += 1
+        assert outcome(workdir) == outcome(expected)
+        wanted = weights(expected)
+        found = weights(workdir)
+        assert found.keys() == wanted.keys()
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, wanted[name], err_msg=name)
