@@ -230,7 +230,7 @@ class EMER(keras.Model):
         mask, h = self._encoded(features)
         outputs: dict[str, Any] = {"score": score_of(self.tower, h, mask)}
         if learning:
-            outputs["mask"] = mask
+            outputs["h"], outputs["mask"] = h, mask
             outputs["router"] = self._router_activity(self.tower, h, mask)
         return outputs
 

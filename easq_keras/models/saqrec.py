@@ -173,16 +173,12 @@ class SAQRec(EMER):
             training: As everywhere in Keras.
             learning: Also return what the objective needs; for the training step.
         """
+        outputs = super().call(features, training=training, learning=learning)
         if learning:
-            features = self._dense_rows(features)
-        mask, h = self._encoded(features)
-        outputs: dict[str, Any] = {"score": score_of(self.tower, h, mask)}
-        if learning:
-            outputs["mask"] = mask
-            outputs["router"] = self._router_activity(self.tower, h, mask)
-            outputs["imputed"] = self.embedding.impute(features)
+            outputs["imputed"] = self.embedding.impute(self._dense_rows(features))
             if self.auxiliary_tower is not None:
-                outputs["auxiliary"] = score_of(self.auxiliary_tower, h, mask)
+                auxiliary = score_of(self.auxiliary_tower, outputs["h"], outputs["mask"])
+                outputs["auxiliary"] = auxiliary
         return outputs
 
     def objective(self, outputs: Mapping[str, Any], labels: Mapping[str, Tensor]) -> Objective:
@@ -230,7 +226,9 @@ class SAQRec(EMER):
             raise ValueError("SAQRec learns from what `pretrain` imputed: call that before `fit`.")
         return super().make_train_function(force)
 
-    def pretrain(self, batches: Callable[[], Any], verbose: int | str = 0) -> dict[str, float]:
+    def pretrain(
+        self, batches: Callable[[], Any], verbose: int | str = 0, base: EMER | None = None
+    ) -> dict[str, float]:
         """Fits the offline models and freezes what they learnt.
 
         Costs two passes over the batches and one training of `EMER`, with what `compile` was given.
@@ -240,6 +238,7 @@ class SAQRec(EMER):
             batches: Returns a new pass over the batches of `fit`, a `tf.data.Dataset` or a
                 generator, whenever it is called.
             verbose: As for `fit`, of the first of the models.
+            base: An `EMER` of the same features that is trained already, if there is one.
 
         Returns:
             `"answers"` and `"exposed"`, the numbers of candidates the two networks learnt from, and
@@ -250,8 +249,9 @@ class SAQRec(EMER):
         """
         if not self.compiled:
             raise ValueError("`pretrain` trains as `compile` says: call that first.")
-        base = self._behaviour_ranker()
-        base.fit(batches(), epochs=1, verbose=verbose)
+        if base is None:
+            base = self._behaviour_ranker()
+            base.fit(batches(), epochs=1, verbose=verbose)
         self.embedding.frozen.set_weights(base.embedding.get_weights())
         data = collect_responses(batches(), self.embedding.features)
         satisfied = int(np.sum(data.answers > 0.5))
