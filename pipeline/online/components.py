@@ -25,9 +25,9 @@ from tfx.utils import path_utils
 from pipeline.online.gate import judge, nothing_learnt
 from pipeline.online.learner import Learner, learner_of
 from pipeline.online.prequential import prequential_values
-from pipeline.online.series import plain
 from pipeline.online.served_check import disagreement, served_scores
 from pipeline.online.versions import push_version
+from pipeline.plain_data import plain
 
 PREQUENTIAL_FILE = "prequential.json"
 GATE_FILE = "gate.json"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.online.state import write_in_one_step
+from pipeline.plain_data import plain
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
@@ -48,14 +48,3 @@ def keep_until(path: Path, sequence: int) -> None:
     kept = [record for record in records if record["sequence"] <= sequence]
     if len(kept) < len(records):
         write_in_one_step(path, "".join(json.dumps(record) + "\n" for record in kept))
-
-
-def plain(value: Any) -> Any:
-    """JSON has no NaN: what is not known becomes `null`."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.configs import RunSettings
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.plain_data import plain
 
 if TYPE_CHECKING:
     from pipeline.evaluation.results import Evaluation, Metrics, SliceKey
@@ -60,7 +60,7 @@ def build_report(
     statistics = Path(artifacts["StatisticsGen"]["statistics"].uri)
     evaluation = artifacts["Evaluator"]["evaluation"].uri
     counts = _read_json(examples / "counts.json")
-    return _plain(
+    return plain(
         {
             "format": FORMAT,
             "run": {
@@ -188,14 +188,3 @@ def _by_ranker(metrics: Metrics) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: what is not known becomes `null`."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
