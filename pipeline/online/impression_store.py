@@ -12,7 +12,7 @@
 A store is never changed: a span makes a new one out of the one before it. The files of a segment
 are hard links, so that this costs nothing and old stores can be deleted in any order. A segment
 leaves with its newest impression's window, or as the oldest when the store is full, so that size
-and time depend on the window and not on history.
+and time depend on the window and not on history. Where there are very many, old ones are merged.
 """
 
 from __future__ import annotations
@@ -23,35 +23,34 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipeline.example_gen.answers import MS_PER_HOUR
-from pipeline.example_gen.columnar import Bools, Ints
+from pipeline.example_gen.columnar import Bools
 from pipeline.logs.checked import require
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.logs.readers import QUESTIONNAIRE_ROWS
-from pipeline.online.arrow_files import (
-    read_arrays,
-    read_rows,
-    read_table,
-    write_arrays,
-    write_table,
-    write_whole,
-)
+from pipeline.online.arrow_files import read_table, write_table, write_whole
 from pipeline.online.keys import Keys, found_in
+from pipeline.online.segment_merge import few_segments
+from pipeline.online.segments import (
+    ACTIVITY,
+    PARTS,
+    Segment,
+    SegmentContent,
+    SegmentInfo,
+    add_activity,
+    write_segment,
+)
 from pipeline.online.spans import Fingerprint, Span, SpanError
 
 _MANIFEST = "store.json"
 _WAITING, _ACTIVITY = "waiting.arrow", "activity.arrow"
 _FORMAT = 1
-_KEYS, _SLATES, _ANSWERED = "keys", "slates", "answered"
-_PARTS = (_KEYS, _SLATES, _ANSWERED, "activity")
 # Spans of before are told from new ones by name; so many names are remembered.
 _REMEMBERED_SPANS = 10_000
 
@@ -59,8 +58,6 @@ _REMEMBERED_SPANS = 10_000
 WAITING_ROWS = pa.schema(
     [*(field for field in QUESTIONNAIRE_ROWS if field.name != "_file"), ("_name", pa.string())]
 )
-# `what` is item or user.
-ACTIVITY = pa.schema([("what", pa.string()), ("id", pa.string()), ("number", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -97,73 +94,6 @@ class ProcessedSpan:
     digest: str
 
 
-@dataclass(frozen=True)
-class SegmentInfo:
-    """One segment in the manifest: its span, newest time (ms), slates, arrivals, size."""
-
-    number: int
-    newest_ms: int
-    slates: int
-    arrivals: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class SegmentContent:
-    """What a span adds to the store.
-
-    Attributes:
-        newest_ms: of its impressions and answers.
-        keys: see `Segment`.
-        slates: columns of examples.
-        answered: pieces of examples, see `pipeline.online.span_groups.slate_pieces`; without
-            those of held-out users.
-        activity: see `ACTIVITY`.
-    """
-
-    newest_ms: int
-    keys: Mapping[str, NDArray[Any]]
-    slates: pa.Table
-    answered: pa.Table
-    activity: pa.Table
-
-
-class Segment:
-    """What one span left in the store, read as it is asked for.
-
-    `keys` holds, sorted by the first of each group:
-        request: of every request of the span.
-        candidate, candidate_ms, candidate_slate (−1: it may not be answered), candidate_at (place
-            in the slate), candidate_exposed, candidate_triggered.
-        consumed: answers that were used, whatever span their impression is from.
-        arrival_user, arrival_ms, arrival_row (in `answered`), arrival_request,
-            arrival_satisfied, arrival_dissatisfied.
-    """
-
-    def __init__(self, folder: Path, info: SegmentInfo) -> None:
-        self.info = info
-        self._folder = folder
-
-    @cached_property
-    def keys(self) -> dict[str, NDArray[Any]]:
-        return read_arrays(self.path(_KEYS))
-
-    def slates(self, rows: Ints) -> pa.Table:
-        """Slates that may still be answered, by row."""
-        return read_rows(self.path(_SLATES), rows)
-
-    def answered(self, rows: Ints) -> pa.Table:
-        """Answered slates, by row."""
-        return read_rows(self.path(_ANSWERED), rows)
-
-    @property
-    def activity(self) -> pa.Table:
-        return read_table(self.path("activity"))
-
-    def path(self, part: str) -> Path:
-        return self._folder / f"span-{self.info.number}.{part}.arrow"
-
-
 class ImpressionStore:
     """A store as one span left it, or an empty one.
 
@@ -178,7 +108,7 @@ class ImpressionStore:
         self._folder = folder
         self.clock_ms: int = content["clock_ms"]
         self.pair_groups: int = content["pair_groups"]
-        self.processed = tuple(ProcessedSpan(**span) for span in content["processed"])
+        self.processed = tuple(ProcessedSpan(*span) for span in content["processed"])
         infos = [SegmentInfo(**segment) for segment in content["segments"]]
         self.segments = tuple(Segment(folder or Path(), info) for info in infos)
 
@@ -315,13 +245,14 @@ def write_store(
     alive = [
         segment for segment in before.segments if segment.info.newest_ms + window_ms >= clock_ms
     ]
-    expired = len(before.segments) - len(alive)
-    added = [] if content is None else [_write_segment(folder, span.number, content)]
+    expired = [segment for segment in before.segments if segment not in alive]
+    added = [] if content is None else [write_segment(folder, span.number, content)]
     room = limits.max_bytes - sum(segment.info.bytes for segment in added)
     kept = _newest_that_fit(alive, room)
     for segment in kept:
-        for part in _PARTS:
+        for part in PARTS:
             _link(segment.path(part), folder)
+    kept_here = [Segment(folder, segment.info) for segment in kept]
     gone = [segment for segment in before.segments if segment not in kept]
     activity = add_activity(
         before.activity,
@@ -330,26 +261,29 @@ def write_store(
     )
     write_table(folder / _ACTIVITY, activity)
     write_table(folder / _WAITING, waiting)
-    segments = [*kept, *added]
+    segments = few_segments([*kept_here, *added], folder)
     done = ProcessedSpan(span.number, span.name, mark.digest)
     manifest = {
         "format": _FORMAT,
         "layout": _layout(dataset),
         "clock_ms": clock_ms,
         "pair_groups": pair_groups,
-        "processed": [asdict(each) for each in (*before.processed, done)[-_REMEMBERED_SPANS:]],
+        "processed": [
+            [each.number, each.name, each.digest]
+            for each in (*before.processed, done)[-_REMEMBERED_SPANS:]
+        ],
         "segments": [asdict(segment.info) for segment in segments],
     }
-    text = json.dumps(manifest, indent=1)
+    text = json.dumps(manifest)
     write_whole(folder / _MANIFEST, lambda path: _write_text(path, text))
     full = [segment for segment in alive if segment not in kept]
     return StoreReport(
-        spans=len(segments),
+        spans=_spans(segments),
         slates=sum(segment.info.slates for segment in segments),
         bytes=sum(segment.info.bytes for segment in segments),
         waiting=waiting.num_rows,
-        expired_spans=expired,
-        dropped_spans=len(full),
+        expired_spans=_spans(expired),
+        dropped_spans=_spans(full),
         dropped_slates=sum(segment.info.slates for segment in full),
     )
 
@@ -361,22 +295,6 @@ def remove_old_stores(folders: Sequence[str | Path], keep: int) -> list[Path]:
         (folder / _MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     return old
-
-
-def add_activity(
-    total: pa.Table, added: Iterable[pa.Table], gone: Iterable[pa.Table] = ()
-) -> pa.Table:
-    """The sums of `ACTIVITY` tables, less those that are gone."""
-    minus = []
-    for table in gone:
-        negative = -table.column("number").to_numpy()
-        at = table.schema.get_field_index("number")
-        minus.append(table.set_column(at, "number", pa.array(negative, pa.int64())))
-    together = pa.concat_tables([total, *added, *minus])
-    summed = together.group_by(["what", "id"]).aggregate([("number", "sum")])
-    summed = summed.rename_columns(ACTIVITY.names).cast(ACTIVITY)
-    summed = summed.filter(pa.array(summed.column("number").to_numpy() != 0))
-    return summed.sort_by([("what", "ascending"), ("id", "ascending")])
 
 
 _START_AGAIN = "begin again with an empty store"
@@ -394,17 +312,8 @@ def _layout(dataset: DatasetConfig) -> str:
     return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()
 
 
-def _write_segment(folder: Path, number: int, content: SegmentContent) -> Segment:
-    info = SegmentInfo(
-        number, content.newest_ms, content.slates.num_rows, content.answered.num_rows, 0
-    )
-    segment = Segment(folder, info)
-    write_arrays(segment.path(_KEYS), content.keys)
-    write_table(segment.path(_SLATES), content.slates)
-    write_table(segment.path(_ANSWERED), content.answered)
-    write_table(segment.path("activity"), content.activity)
-    size = sum(segment.path(part).stat().st_size for part in _PARTS)
-    return Segment(folder, SegmentInfo(**{**asdict(info), "bytes": size}))
+def _spans(segments: Iterable[Segment]) -> int:
+    return sum(segment.info.spans for segment in segments)
 
 
 def _newest_that_fit(segments: Sequence[Segment], room: int) -> list[Segment]:

@@ -33,16 +33,10 @@ from pipeline.example_gen.slates import (
 )
 from pipeline.logs.canonical import DISSATISFIED, NOT_ANSWERED, SATISFIED, UNCERTAIN
 from pipeline.logs.dataset_config import DatasetConfig
-from pipeline.online.impression_store import (
-    ACTIVITY,
-    WAITING_ROWS,
-    ImpressionStore,
-    SegmentContent,
-    StoreLimits,
-    add_activity,
-)
+from pipeline.online.impression_store import WAITING_ROWS, ImpressionStore, StoreLimits
 from pipeline.online.keys import Keys, held_out, keys_of
 from pipeline.online.late_answers import LateAnswers, candidate_keys, join_late_answers
+from pipeline.online.segments import ACTIVITY, SegmentContent, add_activity
 from pipeline.online.span_groups import (
     SpanGroups,
     arrival_keys,

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.logs.errors import LogError
-from pipeline.online.impression_store import ImpressionStore, StoreLimits
+from pipeline.online import segment_merge
+from pipeline.online.impression_store import ImpressionStore, StoreLimits, remove_old_stores
 from pipeline.online.keys import held_out
 from pipeline.online.span_examples import write_span_examples
 from pipeline.online.spans import Span, SpanError
@@ -426,9 +427,25 @@ def test_a_full_store_lets_the_oldest_spans_go(tmp_path):
     assert json.loads(files["store.json"])["segments"][0]["number"] == 3
 
 
-def test_old_stores_may_be_deleted_in_any_order(tmp_path):
-    from pipeline.online.impression_store import remove_old_stores
+def test_many_segments_become_few_and_nothing_is_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(segment_merge, "MOST_SEGMENTS", 3)
+    monkeypatch.setattr(segment_merge, "MERGED_TOGETHER", 2)
+    spans = [
+        write_span(tmp_path, str(n), request(f"r{n}", n), [answer(f"r{n}", "u", "a", n, SATISFIED)])
+        for n in range(1, 8)
+    ]
+    late = [answer(f"r{n}", "u", "b", 8, DISSATISFIED) for n in range(1, 8)]
+    spans.append(write_span(tmp_path, "8", request("r8", 8) + request("r1", 1), late))
+    reports = learn(tmp_path, spans, CONFIG)
+    store = ImpressionStore.open(tmp_path / "7-store", CONFIG)
+    merged = [(segment.info.number, segment.info.spans) for segment in store.segments]
+    assert merged == [(2, 2), (4, 2), (5, 1), (6, 1), (7, 1)]
+    assert reports[-2]["store"]["spans"] == 7
+    assert reports[-1]["answers"]["late_used"] == 7
+    assert reports[-1]["impressions"]["rejected"] == {"request_of_earlier_span": 2}
 
+
+def test_old_stores_may_be_deleted_in_any_order(tmp_path):
     spans = [write_span(tmp_path, str(n), request(f"r{n}", n), []) for n in range(1, 4)]
     learn(tmp_path, spans, CONFIG)
     stores = [tmp_path / f"{n}-store" for n in range(1, 4)]

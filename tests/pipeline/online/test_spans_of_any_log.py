@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pipeline.example_gen.columnar import take
 from pipeline.example_gen.examples import order_in_time
 from pipeline.example_gen.pair_groups import members
 from pipeline.example_gen.slates import build_slates
+from pipeline.online import segment_merge
 from pipeline.online.keys import held_out
 from tests.pipeline.example_gen.any_log import CONFIG, USERS, logs
 from tests.pipeline.example_gen.patience import patiently
@@ -71,6 +73,17 @@ def in_spans(folder, rows, asked, span_of_request, span_of_answer):
     ]
 
 
+def in_order(folder, rows, asked, cuts):
+    """The log cut at these times."""
+    return in_spans(
+        folder,
+        rows,
+        asked,
+        lambda _, time: int(np.searchsorted(cuts, time, "right")),
+        lambda row: int(np.searchsorted(cuts, row["answered_ms"], "right")),
+    )
+
+
 def groups_in_one_go(built):
     """Each record of the answered split: group, its time, and the slate."""
     answered = built.answered
@@ -102,27 +115,31 @@ CUTS = st.sets(st.integers(-1, 25), max_size=4).map(
 )
 
 
+# Many segments of the store are merged; here many are two.
+MERGED_ABOVE = st.sampled_from([256, 1])
+
+
+def merging_above(segments):
+    return mock.patch.multiple(segment_merge, MOST_SEGMENTS=segments, MERGED_TOGETHER=2)
+
+
 @patiently(25)
-@given(answered_logs(), CUTS)
-def test_spans_in_the_order_of_time_make_the_groups_of_the_whole_log(log, cuts):
+@given(answered_logs(), CUTS, MERGED_ABOVE)
+def test_spans_in_the_order_of_time_make_the_groups_of_the_whole_log(log, cuts, segments):
     rows, asked = log
     expected = groups_in_one_go(in_one_go(rows, asked))
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, merging_above(segments):
         folder = Path(name)
-        spans = in_spans(
-            folder,
-            rows,
-            asked,
-            lambda _, time: int(np.searchsorted(cuts, time, "right")),
-            lambda row: int(np.searchsorted(cuts, row["answered_ms"], "right")),
-        )
+        spans = in_order(folder, rows, asked, cuts)
         learn(folder, spans, CONFIG)
         assert [as_shown(record) for record in records(folder, spans, "answered")] == expected
 
 
 @patiently(25)
-@given(answered_logs(), st.randoms(use_true_random=False), st.sampled_from([0.0, 0.4]))
-def test_each_answer_trains_once_wherever_it_lands(log, random, holdout):
+@given(
+    answered_logs(), st.randoms(use_true_random=False), st.sampled_from([0.0, 0.4]), MERGED_ABOVE
+)
+def test_each_answer_trains_once_wherever_it_lands(log, random, holdout, segments):
     rows, asked = log
     # Of several answers about one impression, the one that lands first counts: keep one.
     once = {(row["user_id"], row["request_id"], row["item_id"]): row for row in asked}
@@ -137,7 +154,7 @@ def test_each_answer_trains_once_wherever_it_lands(log, random, holdout):
             if code in (0, 2)
         )
     )
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, merging_above(segments):
         folder = Path(name)
         places = defaultdict(lambda: random.randrange(4))
         spans = in_spans(
@@ -178,13 +195,7 @@ def test_a_span_done_again_leaves_the_same_bytes(log, cuts):
     rows, asked = log
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        spans = in_spans(
-            folder,
-            rows,
-            asked,
-            lambda _, time: int(np.searchsorted(cuts, time, "right")),
-            lambda row: int(np.searchsorted(cuts, row["answered_ms"], "right")),
-        )
+        spans = in_order(folder, rows, asked, cuts)
         learn(folder, spans, CONFIG, holdout=0.4)
         first = {path: data for path, data in files_under(folder).items() if "spans/" not in path}
         learn(folder, spans, CONFIG, holdout=0.4)
