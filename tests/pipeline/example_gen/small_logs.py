@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.logs.readers import QUESTIONNAIRE_ROWS
 
 HOUR = 3_600_000
 START = 1_700_000_000_000
@@ -22,18 +23,6 @@ IMPRESSIONS = pa.schema(
         ("behaviour_follow", pa.int8()),
         ("feature_tab", pa.string()),
         ("feature_match", pa.float32()),
-        ("_file", pa.int32()),
-        ("_row", pa.int64()),
-    ]
-)
-QUESTIONNAIRES = pa.schema(
-    [
-        ("request_id", pa.string()),
-        ("user_id", pa.string()),
-        ("item_id", pa.string()),
-        ("issued_ms", pa.int64()),
-        ("answered_ms", pa.int64()),
-        ("answer", pa.int8()),
         ("_file", pa.int32()),
         ("_row", pa.int64()),
     ]
@@ -87,7 +76,7 @@ def impressions_table(rows):
 
 
 def questionnaires_table(rows):
-    return _table(rows, QUESTIONNAIRES)
+    return _table(rows, QUESTIONNAIRE_ROWS)
 
 
 def users_table(ages):
