@@ -279,10 +279,13 @@ def _spans(
     from pipeline.online.freshness import landed_at
     from pipeline.online.spans import find_spans
 
+    learnt, learnt_until = engine.learnt, engine.folder.state_file.stat().st_mtime
     looked_at: dict[int, float] = {}
     while True:
         for span in find_spans(folder, settle_seconds=settle_seconds, between=between):
             landed = landed_at(span)
+            if span.number in learnt and landed < learnt_until:
+                continue
             if looked_at.get(span.number) != landed:
                 looked_at[span.number] = landed
                 if engine.is_new(span):

@@ -73,19 +73,17 @@ def OnlineGate(
     infra_blessing: OutputArtifact[InfraBlessing],
     learner: Parameter[str],
     window: Parameter[str],
-    compare: Parameter[int],
 ):
     """Decides whether the model may be pushed; `evaluation` holds `gate.json`.
 
-    `window`: JSON list of the earlier spans' Examples artifacts. `compare`: 0 where
-    `blessed_model` was not blessed and nothing can be compared.
+    `window`: JSON list of the earlier spans' Examples artifacts.
     """
     found: Learner = learner_of(learner)
     online = found.settings.online
     verdict = nothing_learnt()
     if found.steps:
         behaviour, answers = found.compared(
-            model.uri, blessed_model.uri if compare else None, [*json.loads(window), examples.uri]
+            model.uri, blessed_model.uri, [*json.loads(window), examples.uri]
         )
         verdict = judge(
             behaviour,

@@ -135,6 +135,15 @@ class OnlineEngine:
         self._clear_away()
         return notes
 
+    @property
+    def learnt(self) -> frozenset[int]:
+        """The numbers of the spans that have been learnt, as far back as is remembered."""
+        store = self.state.newest.store
+        if store is None:
+            return frozenset()
+        processed = ImpressionStore.open(store, self._dataset).processed
+        return frozenset(span.number for span in processed)
+
     def is_new(self, span: Span) -> bool:
         """Whether the span has not been learnt yet.
 
@@ -273,13 +282,18 @@ class OnlineEngine:
                 f"'{self._dataset.name}'; make one with: easq run --workdir "
                 f"{self.folder.workdir.root} --dataset … --data-dir …"
             )
-        fit = run["Trainer"]["model"].uri
+        fit, pushed = run["Trainer"]["model"].uri, run["Pusher"]["pushed_model"].properties
         if state is not None and state.fit == fit:
             return state, []
-        pushed = run["Pusher"]["pushed_model"].properties
-        version = int(pushed["pushed_version"]) if pushed.get("pushed") == 1 else None
+        if pushed.get("pushed") != 1:
+            if state is not None:
+                return state, ["The newest full fit was not pushed: learning goes on without it."]
+            raise RuntimeError(
+                f"{self.folder.workdir.root}: the full fit was not pushed, and there is nothing to "
+                f"compare with or to serve; {self.folder.workdir.report_html} says why"
+            )
         before = None if state is None else state.newest
-        number = version or (0 if state is None else state.largest_version)
+        number = int(pushed["pushed_version"])
         commit = Commit(
             sequence=0 if before is None else before.sequence,
             span="" if before is None else before.span,
@@ -289,14 +303,13 @@ class OnlineEngine:
             evaluation=None,
             version=number,
         )
-        versions = () if version is None else (Version(version, commit.sequence, "", fit),)
         note = [f"Goes on from the full fit in {fit}."] if before is not None else []
         return OnlineState(
             fit=fit,
             transform_graph=run["Transform"]["transform_graph"].uri,
             commits=(commit,),
-            versions=versions,
-            stable=version,
+            versions=(Version(number, commit.sequence, "", fit),),
+            stable=number,
             largest_version=number,
         ), note
 

@@ -59,12 +59,12 @@ class Compared:
     Attributes:
         records: The slates.
         candidate: The candidate's scores of each, `[n]`.
-        blessed: The last blessed model's; `None` where there is no such model.
+        blessed: The last blessed model's.
     """
 
     records: Sequence[SlateRecord]
     candidate: Sequence[NDArray[np.float64]]
-    blessed: Sequence[NDArray[np.float64]] | None
+    blessed: Sequence[NDArray[np.float64]]
 
 
 def judge(
@@ -92,10 +92,9 @@ def judge(
         return _refused("its scores are not finite numbers, training has diverged", diverged=True)
     if len(flat) > 1 and np.ptp(flat) == 0:
         return _refused(f"it gives every candidate the same score, {flat[0]:g}")
-    if behaviour.blessed is None or answers.blessed is None:
-        return _blessed("there is no blessed model to compare with")
     if not behaviour.records:
-        return _blessed("no held-out user has a slate in the window to compare on")
+        reason = "Blessed: no held-out user has a slate in the window to compare on."
+        return GateVerdict(True, False, reason, (), 0, 0)
     on_behaviour = _values(behaviour, simulated=simulated, with_answers=False)
     on_answers = _values(answers, simulated=simulated, with_answers=True)
     checks = [
@@ -135,12 +134,8 @@ def _refused(reason: str, *, diverged: bool = False) -> GateVerdict:
     return GateVerdict(False, diverged, f"Not blessed: {reason}.", (), 0, 0)
 
 
-def _blessed(reason: str) -> GateVerdict:
-    return GateVerdict(True, False, f"Blessed: {reason}.", (), 0, 0)
-
-
 def _values(compared: Compared, *, simulated: bool, with_answers: bool) -> UserValues:
-    scores = zip(compared.candidate, compared.blessed or (), strict=True)
+    scores = zip(compared.candidate, compared.blessed, strict=True)
     scored = zip(compared.records, map(np.stack, scores), strict=True)
     return user_values(kept_of(scored, 2, with_answers=with_answers), simulated=simulated)
 

@@ -184,13 +184,13 @@ class Learner:
             self.session.model.set_weights(current)
 
     def compared(
-        self, candidate: str, blessed: str | None, window: Sequence[str]
+        self, candidate: str, blessed: str, window: Sequence[str]
     ) -> tuple[Compared, Compared]:
         """Scores the held-out slates of a window with two models.
 
         Args:
             candidate: A Model artifact.
-            blessed: The one to compare with, or `None`.
+            blessed: The one to compare with.
             window: Examples artifacts.
 
         Returns:
@@ -211,11 +211,11 @@ class Learner:
             return [*(scores[0][row] for row in answered), *scores[1]]
 
         return (
-            Compared(slates.records, mine[0], None if others is None else others[0]),
+            Compared(slates.records, mine[0], others[0]),
             Compared(
                 [*(slates.records[row] for row in answered), *late.records],
                 with_late(mine),
-                None if others is None else with_late(others),
+                with_late(others),
             ),
         )
 

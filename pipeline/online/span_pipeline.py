@@ -63,7 +63,7 @@ def create_span_pipeline(
     transform_graph = imported("transform_graph", state.transform_graph, TransformGraph)
     base_model = imported("base_model", newest.model, Model)
     imports: list[BaseNode] = [transform_graph, base_model]
-    blessed = state.versions[-1].model if state.versions else newest.model
+    blessed = state.versions[-1].model
     blessed_model = base_model
     if blessed != newest.model:
         blessed_model = imported("blessed_model", blessed, Model)
@@ -107,7 +107,6 @@ def create_span_pipeline(
         blessed_model=blessed_model.outputs["result"],
         learner=learner,
         window=json.dumps([commit.examples for commit in earlier]),
-        compare=int(bool(state.versions)),
     )
     pusher = Pusher(
         model=model,

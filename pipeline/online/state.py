@@ -142,7 +142,7 @@ class OnlineState:
     transform_graph: str
     commits: tuple[Commit, ...]
     versions: tuple[Version, ...]
-    stable: int | None
+    stable: int
     largest_version: int
 
     @property
@@ -158,8 +158,6 @@ class OnlineState:
     @property
     def labels(self) -> dict[str, int]:
         """`stable`, see there, and `canary`: the newest version."""
-        if self.stable is None:
-            return {}
         return {"stable": self.stable, "canary": self.versions[-1].number}
 
     def after_span(
@@ -171,17 +169,22 @@ class OnlineState:
         )
         if pushed is None:
             return state
-        canary = self.versions[-1] if self.versions else pushed
+        others = tuple(one for one in self.versions if one.number != pushed.number)
         return dataclasses.replace(
-            state, versions=(*self.versions, pushed)[-keep_versions:], stable=canary.number
+            state,
+            versions=(*others, pushed)[-keep_versions:],
+            stable=self.versions[-1].number,
         )
 
     def without_newest(self) -> OnlineState:
         """The state before the newest commit, whose span is to be learnt again."""
         lost, earlier = self.commits[-1], self.commits[:-1]
         versions = tuple(one for one in self.versions if one.sequence != lost.sequence)
+        # Better one that is about to be made again than nothing to serve.
         return dataclasses.replace(
-            self._with_versions(versions), commits=earlier, largest_version=earlier[-1].version
+            self._with_versions(versions or self.versions),
+            commits=earlier,
+            largest_version=earlier[-1].version,
         )
 
     def rolled_back(self) -> OnlineState:
@@ -196,7 +199,7 @@ class OnlineState:
 
     def _with_versions(self, versions: tuple[Version, ...]) -> OnlineState:
         numbers = [version.number for version in versions]
-        stable = self.stable if self.stable in numbers else max(numbers, default=None)
+        stable = self.stable if self.stable in numbers else numbers[-1]
         return dataclasses.replace(self, versions=versions, stable=stable)
 
 

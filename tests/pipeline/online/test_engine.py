@@ -14,6 +14,7 @@ from pipeline.online.lineage import learnt_spans
 from pipeline.online.report import build_online_report, render_online_html
 from pipeline.online.spans import Span, SpanError, find_spans
 from pipeline.online.state import OnlineFolder, read_state
+from pipeline.run_artifacts import RunArtifact
 from pipeline.trainer import CHECKPOINT
 from tests.pipeline.online.online_runs import (
     FIRST_VERSION,
@@ -260,3 +261,36 @@ def test_without_a_full_fit_it_says_what_to_run(tiny_dataset, tmp_path):
     engine = OnlineEngine(Workdir(tmp_path / "nothing"), tiny_dataset, SETTINGS)
     with pytest.raises(RuntimeError, match="easq run --workdir"):
         engine.resume()
+
+
+@pytest.fixture
+def unpushed(monkeypatch):
+    """What ML Metadata says of a full fit whose model the gate refused."""
+
+    def artifact(**properties):
+        return RunArtifact(uri="/fit", properties=properties, cached=False)
+
+    run = {
+        "Transform": {"transform_graph": artifact()},
+        "Trainer": {"model": artifact()},
+        "Pusher": {"pushed_model": artifact(pushed=0)},
+    }
+    monkeypatch.setattr(engine_module, "last_run_artifacts", lambda file, name: run)
+
+
+def test_a_full_fit_that_was_not_pushed_is_nothing_to_begin_with(unpushed, workdir, tiny_dataset):
+    workdir.metadata.touch()
+    OnlineFolder(workdir).state_file.unlink()
+    engine = OnlineEngine(workdir, tiny_dataset, SETTINGS)
+    with pytest.raises(RuntimeError, match="the full fit was not pushed"):
+        engine.resume()
+
+
+def test_a_refit_that_was_not_pushed_changes_nothing(unpushed, workdir, tiny_dataset):
+    workdir.metadata.touch()
+    before = read_state(OnlineFolder(workdir).state_file)
+    engine = OnlineEngine(workdir, tiny_dataset, SETTINGS)
+    (note,) = engine.resume()
+    engine.close()
+    assert "was not pushed" in note
+    assert engine.state == before
