@@ -16,5 +16,4 @@ def learn(root, dataset, spans):
     with Workdir(root).locked():
         engine = engine_module.OnlineEngine(Workdir(root), dataset, SETTINGS)
         engine.resume()
-        (root / "resumed").touch()
         learn_all(engine, find_spans(spans))
