@@ -8,7 +8,7 @@ from keras import ops
 
 from easq_keras.layers import FeatureEmbedding, LoRALayer
 from easq_keras.layers.packed_embedding import PackedEmbedding
-from easq_keras.models.emer import EMER, encode, score_of, slate_mask
+from easq_keras.models.emer import EMER, read, score_of, slate_mask
 from easq_keras.types import Tensor
 
 PARTS = ("embedding", "backbone", "delta", "tower")
@@ -56,16 +56,18 @@ class ScoringModel(keras.Model):
             self.embedding.build(self.embedding.symbolic_shapes())
         x = keras.KerasTensor((None, None, self.embedding.output_dim), dtype=self.compute_dtype)
         h = self.backbone(x)
-        for layer, read in ((self.delta, x), (self.tower, h)):
+        for layer, seen in ((self.delta, x), (self.tower, h)):
             if layer is not None and not layer.built:
-                layer.build(tuple(read.shape))
+                layer.build(tuple(seen.shape))
 
     def call(self, features: Mapping[str, Tensor]) -> Tensor:
         """Returns ŷ."""
-        x = self.embedding(features)
-        mask = slate_mask(features, x)
-        h = encode(self.backbone, x, mask)
-        return score_of(self.tower, h if self.delta is None else h + self.delta(x), mask)
+        x = self.embedding.parts(features)
+        mask = slate_mask(features, x.own)
+        h = read(self.backbone, x, mask)
+        if self.delta is not None:
+            h = h + read(self.delta, x, mask)
+        return score_of(self.tower, h, mask)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -1,7 +1,6 @@
 """From a dictionary of features to one vector a candidate."""
 
 from collections.abc import Iterable, Mapping
-from itertools import groupby
 from typing import Any
 
 import keras
@@ -9,6 +8,7 @@ from keras import initializers, ops, regularizers
 
 from easq_keras.layers.feature_spec import FeatureSpec
 from easq_keras.layers.initial_values import numbered
+from easq_keras.layers.slate_input import SlateInput
 from easq_keras.shapes import agree, refuse_ragged
 from easq_keras.types import Shape, Tensor
 
@@ -18,7 +18,8 @@ class FeatureEmbedding(keras.layers.Layer):
     """Encodes each feature by its kind and joins them to one vector a candidate.
 
     The vector is `x` of the EASQ paper's Eq. 6: embedded indices and plain numbers, those of the
-    user repeated for each candidate, concatenated in the order of `features`.
+    user repeated for each candidate, concatenated: first those of the user, then those of the
+    candidate, each in the order of `features`. `parts` returns them without the repetition.
 
     An index outside `[0, num_buckets)` reads row 0, the row of padding and missing values: an id
     hashed into a larger space, or a vocabulary that has grown, must not stop a server. Candidates
@@ -106,9 +107,36 @@ class FeatureEmbedding(keras.layers.Layer):
 
     def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns `(batch, slate, k)`."""
+        own, shared = self.parts(inputs)
+        mask = self.compute_mask(inputs)
+        if mask is None:
+            mask = ops.ones(ops.shape(own)[:2], dtype="bool")
+        return SlateInput(own, shared).whole(mask)
+
+    def parts(self, inputs: Mapping[str, Tensor]) -> SlateInput:
+        """Returns the same in two parts, the user's columns once a slate.
+
+        Args:
+            inputs: As for `call`; the layer must have been built.
+        """
         self._check_inputs(inputs)
-        encoded = {spec.name: self._encode(spec, inputs[spec.name]) for spec in self.features}
-        return self._joined(encoded, inputs)
+        vectors = self._vectors(inputs)
+        columns: dict[str, list[Tensor]] = {"user": [], "candidate": []}
+        for spec in self.features:
+            columns[spec.level].append(vectors[spec.name])
+        own = ops.concatenate(columns["candidate"], axis=-1)
+        shared = ops.concatenate(columns["user"], axis=-1) if columns["user"] else None
+        mask = self.compute_mask(inputs)
+        if mask is not None:
+            own = ops.where(mask[:, :, None], own, ops.zeros_like(own))
+            if shared is not None:
+                some = ops.any(mask, axis=1, keepdims=True)
+                shared = ops.where(some, shared, ops.zeros_like(shared))
+        return SlateInput(own, shared)
+
+    def _vectors(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns each feature encoded, by its name."""
+        return {spec.name: self._encode(spec, inputs[spec.name]) for spec in self.features}
 
     def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         for name, value in inputs.items():
@@ -129,19 +157,6 @@ class FeatureEmbedding(keras.layers.Layer):
                 f"Received: dtype {keras.backend.standardize_dtype(value.dtype)}."
             )
         return value
-
-    def _joined(self, encoded: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-        """One vector a candidate of the encoded features, zeros where the mask leaves it out."""
-        batch, slate = ops.shape(inputs[self._first_candidate_feature()])
-        parts = []
-        for level, specs in groupby(self.features, lambda spec: spec.level):
-            part = ops.concatenate([encoded[spec.name] for spec in specs], axis=-1)
-            if level == "user":
-                part = ops.broadcast_to(part[:, None, :], (batch, slate, part.shape[-1]))
-            parts.append(part)
-        x = ops.concatenate(parts, axis=-1)
-        mask = self.compute_mask(inputs)
-        return x if mask is None else ops.where(mask[:, :, None], x, ops.zeros_like(x))
 
     def _check_shapes(self, shapes: Mapping[str, Shape]) -> None:
         for spec in self.features:

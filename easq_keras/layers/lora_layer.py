@@ -6,6 +6,7 @@ import keras
 from keras import constraints, initializers, ops, regularizers
 
 from easq_keras.arguments import at_least, positive_int
+from easq_keras.layers.slate_input import project
 from easq_keras.types import Shape, Tensor
 
 
@@ -34,14 +35,16 @@ class LoRALayer(keras.layers.Layer):
         b_constraint: Constraint of `lora_kernel_b`.
         **kwargs: `name`, `dtype`, … of `keras.layers.Layer`.
 
-    Input shape:
-        `(..., k)`.
+    Call arguments:
+        inputs: `(..., k)`; or `(batch, slate, k_o)`, its last columns.
+        shared: `(batch, k_s)`, the first columns, where a slate has them in common.
 
     Output shape:
         `(..., units)`.
 
     Raises:
-        ValueError: `units` or `rank` is no positive integer, or `lora_alpha` not above 0.
+        ValueError: `units` or `rank` is no positive integer, or `lora_alpha` not above 0; when
+            called, the input has another number of columns than when built.
 
     Example:
 
@@ -104,11 +107,10 @@ class LoRALayer(keras.layers.Layer):
             regularizer=self.b_regularizer,
             constraint=self.b_constraint,
         )
-        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, shared: Tensor | None = None) -> Tensor:
         """Returns the delta, `(..., units)`."""
-        delta = ops.matmul(ops.matmul(inputs, self.lora_kernel_a), self.lora_kernel_b)
+        delta = ops.matmul(project(inputs, self.lora_kernel_a, shared), self.lora_kernel_b)
         return delta if self.scale == 1.0 else delta * self.scale
 
     def get_delta_weight(self) -> Tensor:

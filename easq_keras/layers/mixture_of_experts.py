@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
+from easq_keras.activations import compiled_well
 from easq_keras.arguments import at_least, positive_int
 from easq_keras.layers.initial_values import Stacked
 from easq_keras.precision import accumulated
@@ -42,6 +43,8 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
             the paper. A constant of 1 keeps most experts open at the start.
         kernel_initializer: Initializer of the experts' kernels, called once an expert.
         bias_initializer: Initializer of the experts' biases.
+        output_initializer: Initializer of the experts' output kernels. Defaults to None:
+            `kernel_initializer`. With `"zeros"` the layer returns 0 until it has learnt something.
         gate_regularizer: Regularizer of the gate's kernel.
         kernel_regularizer: Regularizer of the experts' kernels.
         bias_regularizer: Regularizer of the experts' biases.
@@ -81,6 +84,7 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
         gate_bias_initializer: Any = None,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        output_initializer: Any = None,
         gate_regularizer: Any = None,
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
@@ -101,6 +105,7 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
         self.gate_bias_initializer = initializers.get(gate_bias_initializer)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.output_initializer = initializers.get(output_initializer)
         self.gate_regularizer = regularizers.get(gate_regularizer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
@@ -158,19 +163,23 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
                 initializer=self.gate_bias_initializer,
             )
         )
-        self.hidden_kernel = self._expert_kernel("hidden_kernel", (experts, width, self.hidden_dim))
+        self.hidden_kernel = self._expert_kernel(
+            "hidden_kernel", (experts, width, self.hidden_dim), self.kernel_initializer
+        )
         self.hidden_bias = self._expert_bias("hidden_bias", (experts, self.hidden_dim))
         self.output_kernel = self._expert_kernel(
-            "output_kernel", (experts, self.hidden_dim, self.units)
+            "output_kernel",
+            (experts, self.hidden_dim, self.units),
+            self.output_initializer or self.kernel_initializer,
         )
         self.output_bias = self._expert_bias("output_bias", (experts, self.units))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: width})
 
-    def _expert_kernel(self, name: str, shape: Shape) -> Any:
+    def _expert_kernel(self, name: str, shape: Shape, initializer: Any) -> Any:
         return self.add_weight(
             name=name,
             shape=shape,
-            initializer=Stacked(self.kernel_initializer),
+            initializer=Stacked(initializer),
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
@@ -193,26 +202,29 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
         if training and self.router_aux_loss_coef > 0:
             self.add_loss(self.router_aux_loss_coef * self.router_aux_loss(logits, gates, mask))
         outputs = self.expert_outputs(tokens)
-        y = outputs[self.num_experts] if self.shared_expert else ops.zeros_like(outputs[0])
-        for gate, output in zip(ops.split(gates, self.num_experts, axis=-1), outputs, strict=False):
-            y = y + gate * output
+        routed = outputs[:, : self.num_experts] if self.shared_expert else outputs
+        y = ops.sum(gates[:, :, None] * routed, axis=1)
+        if self.shared_expert:
+            y = y + outputs[:, self.num_experts]
         return ops.reshape(y, (*ops.shape(inputs)[:-1], self.units))
 
-    def expert_outputs(self, tokens: Tensor) -> list[Tensor]:
-        """Returns what each expert says, the shared one last: `(tokens, units)` each.
-
-        One expert after the other, on kernels cut from the batched ones: their hidden layers are
-        small enough to stay in the processor's cache, which one wide product for all is not.
+    def expert_outputs(self, tokens: Tensor) -> Tensor:
+        """Returns what each expert says, the shared one last: `(tokens, experts, units)`.
 
         Args:
             tokens: `(tokens, d)`.
         """
-        weights = (self.hidden_kernel, self.hidden_bias, self.output_kernel, self.output_bias)
-        experts = zip(*(ops.unstack(ops.convert_to_tensor(w)) for w in weights), strict=True)
-        return [
-            ops.matmul(self.activation(ops.matmul(tokens, w1) + b1), w2) + b2
-            for w1, b1, w2, b2 in experts
-        ]
+        experts, width, hidden = self.hidden_kernel.shape
+        # One product for the hidden layers of all experts: its gradient is one product too.
+        kernel = ops.reshape(ops.transpose(self.hidden_kernel, (1, 0, 2)), (width, -1))
+        bias = ops.reshape(self.hidden_bias, (-1,))
+        inner = compiled_well(self.activation)(ops.matmul(tokens, kernel) + bias)
+        inner = ops.reshape(inner, (-1, experts, hidden))
+        if self.units == 1:
+            output = ops.sum(inner * self.output_kernel[:, :, 0], axis=-1)[..., None]
+        else:
+            output = ops.einsum("teh,ehu->teu", inner, self.output_kernel)
+        return output + self.output_bias
 
     def gate_logits(self, inputs: Tensor) -> Tensor:
         """Returns what the router decides on, `(..., num_experts)`."""
@@ -247,7 +259,9 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
             whose gates are closed (their score is exactly 0 unless there is a shared expert). A
             mask that leaves nothing gives 0, all experts, 0.
         """
-        opened = ops.cast(self.gates(ops.convert_to_tensor(inputs)) > 0, "float32")
+        # As in `call`, so that a compiler sees that the gates are known already.
+        tokens = ops.reshape(inputs, (-1, inputs.shape[-1]))
+        opened = ops.cast(self.gates(tokens) > 0, "float32")
         ever_opened = mean_over_tokens(opened, mask) > 0
         any_open = ops.any(opened > 0, axis=-1, keepdims=True)
         dead = ops.cast(self.num_experts - ops.sum(ops.cast(ever_opened, "int32")), "float32")
@@ -280,6 +294,11 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
             ),
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
+            "output_initializer": (
+                None
+                if self.output_initializer is None
+                else initializers.serialize(self.output_initializer)
+            ),
             "gate_regularizer": regularizers.serialize(self.gate_regularizer),
             "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
             "bias_regularizer": regularizers.serialize(self.bias_regularizer),

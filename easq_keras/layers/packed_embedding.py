@@ -75,14 +75,12 @@ class PackedEmbedding(FeatureEmbedding):
             if spec.embedded and spec.dim == width and level in (None, spec.level)
         ]
 
-    def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Returns `(batch, slate, k)`."""
-        self._check_inputs(inputs)
+    def _vectors(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         encoded = {**self._lookups("user", inputs), **self._lookups("candidate", inputs)}
         for spec in self.features:
             if not spec.embedded:
                 encoded[spec.name] = self._encode(spec, inputs[spec.name])
-        return self._joined(encoded, inputs)
+        return encoded
 
     def _lookups(self, level: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The vectors of all embedded features of a level, by name."""

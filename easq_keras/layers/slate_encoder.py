@@ -8,6 +8,7 @@ from keras import activations, initializers, ops, regularizers
 from easq_keras.arguments import positive_int
 from easq_keras.layers.initial_values import numbered
 from easq_keras.layers.slate_encoder_block import DENSE_LAYERS, SlateEncoderBlock, unit_scale
+from easq_keras.layers.slate_input import project
 from easq_keras.shapes import agree
 from easq_keras.types import Shape, Tensor
 
@@ -42,6 +43,8 @@ class SlateEncoder(keras.layers.Layer):
         inputs: `(batch, slate, k)`.
         mask: `(batch, slate)`, 1 for a real candidate. What the others hold, NaN included, has no
             effect, and their output is 0; a slate without any candidate gives zeros.
+        shared: `(batch, k_s)`: the first columns of the candidates' vectors, where a slate has
+            them in common; `inputs` are then the others. Same result, less work.
 
     Output shape:
         `(batch, slate, units)`.
@@ -106,7 +109,6 @@ class SlateEncoder(keras.layers.Layer):
         ]
         for block in self.blocks:
             block.build((*input_shape[:-1], self.units))
-        self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: input_shape[-1]})
 
     def _common_options(self, number: int) -> dict[str, Any]:
         return {
@@ -116,10 +118,12 @@ class SlateEncoder(keras.layers.Layer):
             "dtype": self.dtype_policy,
         }
 
-    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+    def call(
+        self, inputs: Tensor, mask: Tensor | None = None, shared: Tensor | None = None
+    ) -> Tensor:
         """Returns `(batch, slate, units)`."""
         if mask is None:
-            return self._encode(inputs, None)
+            return self._encode(inputs, None, shared)
         mask = ops.cast(mask, "bool")
         if not agree(mask.shape, inputs.shape[:2]):
             raise ValueError(
@@ -127,13 +131,15 @@ class SlateEncoder(keras.layers.Layer):
                 f"{tuple(mask.shape)}, inputs of shape {tuple(inputs.shape)}."
             )
         real = mask[:, :, None]
-        h = self._encode(ops.where(real, inputs, ops.zeros_like(inputs)), mask)
+        inputs = ops.where(real, inputs, ops.zeros_like(inputs))
+        if shared is not None:
+            some = ops.any(mask, axis=1, keepdims=True)
+            shared = ops.where(some, shared, ops.zeros_like(shared))
+        h = self._encode(inputs, mask, shared)
         return ops.where(real, h, ops.zeros_like(h))
 
-    def _encode(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
-        batch, slate, width = ops.shape(inputs)
-        h = self.projection(ops.reshape(inputs, (-1, width)))
-        h = ops.reshape(h, (batch, slate, self.units))
+    def _encode(self, inputs: Tensor, mask: Tensor | None, shared: Tensor | None) -> Tensor:
+        h = project(inputs, self.projection.kernel, shared) + self.projection.bias
         for block in self.blocks:
             h = block(h, mask=mask)
         return unit_scale(h)

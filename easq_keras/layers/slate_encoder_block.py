@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import activations, initializers, ops, regularizers
 
+from easq_keras.activations import compiled_well
 from easq_keras.arguments import positive_int
 from easq_keras.layers.initial_values import numbered
 from easq_keras.precision import accumulated
@@ -83,13 +84,12 @@ class SlateEncoderBlock(keras.layers.Layer):
         # Queries, keys and values in one product.
         self.attention_in = self._dense("attention_in", 0, 3 * width, width)
         self.attention_out = self._dense("attention_out", 1, width, width)
-        self.network_in = self._dense("network_in", 2, self.hidden_dim, width, self.activation)
+        self.network_in = self._dense("network_in", 2, self.hidden_dim, width)
         self.network_out = self._dense("network_out", 3, width, self.hidden_dim)
 
-    def _dense(self, name: str, number: int, units: int, width: int, activation: Any = None) -> Any:
+    def _dense(self, name: str, number: int, units: int, width: int) -> Any:
         layer = keras.layers.Dense(
             units,
-            activation=activation,
             kernel_initializer=numbered(self.kernel_initializer, number),
             bias_initializer=numbered(self.bias_initializer, number),
             kernel_regularizer=self.kernel_regularizer,
@@ -104,7 +104,8 @@ class SlateEncoderBlock(keras.layers.Layer):
         # Matrices, not stacks of them: their products and the gradients of these are faster.
         tokens = ops.reshape(inputs, (-1, self.width))
         tokens = tokens + self._attention(unit_scale(tokens), ops.shape(inputs), mask)
-        tokens = tokens + self.network_out(self.network_in(unit_scale(tokens)))
+        activation = compiled_well(self.activation)
+        tokens = tokens + self.network_out(activation(self.network_in(unit_scale(tokens))))
         return ops.reshape(tokens, ops.shape(inputs))
 
     def _attention(self, tokens: Tensor, shape: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:

@@ -8,10 +8,11 @@ import tensorflow as tf
 from keras import ops
 
 from easq_keras.layers import FeatureSpec, LoRALayer
+from easq_keras.layers.slate_input import SlateInput
 from easq_keras.models import alignment, objectives
-from easq_keras.models.emer import EMER, encode, score_of, slate_mask
+from easq_keras.models.emer import EMER, read, score_of, slate_mask
 from easq_keras.models.settings import EASQSettings, EMERSettings
-from easq_keras.models.training import Objective, Report, apply_if, on_any_replica
+from easq_keras.models.training import Objective, Report, apply_if, gradients, on_any_replica
 from easq_keras.optimizers import AdamTowardInit
 from easq_keras.types import Tensor
 
@@ -118,6 +119,19 @@ class EASQ(EMER):
         absolute = self.settings.satisfaction_loss == "bce"
         return self.make_network("satisfaction_tower", output_bias=absolute)
 
+    def output_initializer(self, name: str) -> str:
+        """Returns the initializer of the output kernel of a layer that scores.
+
+        As a logit ŝ starts at 0, undecided, as the LoRA delta does: nothing is transferred into ŷ
+        before answers have taught it, and the decay towards the initial values keeps no random
+        function in it.
+
+        Args:
+            name: Name of the layer.
+        """
+        undecided = name == "satisfaction_tower" and self.settings.satisfaction_loss == "bce"
+        return "zeros" if undecided else super().output_initializer(name)
+
     def _make_parts(self) -> None:
         self.satisfaction_tower = self.make_satisfaction_tower()
         self.behaviour_head = (
@@ -182,12 +196,12 @@ class EASQ(EMER):
             training: As everywhere in Keras.
             learning: Also return what the objective needs; for the training step.
         """
-        x = self.embedding(features)
-        mask = slate_mask(features, x)
         if learning:
-            return self._learn(features, x, mask)
-        h = encode(self.backbone, x, mask)
-        delta = self._delta(x)
+            return self._learn(features)
+        x = self.embedding.parts(features)
+        mask = slate_mask(features, x.own)
+        h = read(self.backbone, x, mask)
+        delta = self._delta(x, mask)
         return {
             "score": score_of(self.tower, self._main_input(h, delta), mask),
             "satisfaction": score_of(self.satisfaction_tower, self._isolated(h) + delta, mask),
@@ -197,10 +211,11 @@ class EASQ(EMER):
         """Returns what the satisfaction path reads of the ranker: answers move only their path."""
         return ops.stop_gradient(tensor)
 
-    def _delta(self, x: Tensor) -> Tensor:
+    def _delta(self, x: SlateInput, mask: Tensor) -> Tensor:
         """Returns h_LoRA (Eq. 7). Embeddings belong to the main model: x gets no gradient."""
-        x = ops.stop_gradient(x)
-        return ops.zeros((), x.dtype) if self.lora is None else self.lora(x)
+        if self.lora is None:
+            return ops.zeros((), x.own.dtype)
+        return read(self.lora, x.map(ops.stop_gradient), mask)
 
     def _main_input(self, h: Tensor, delta: Tensor) -> Tensor:
         """Returns h_main (Eq. 8). With a behaviour head, that alone trains the backbone."""
@@ -208,7 +223,7 @@ class EASQ(EMER):
             h = ops.stop_gradient(h)
         return h + ops.stop_gradient(delta)
 
-    def _learn(self, features: Mapping[str, Tensor], x: Tensor, mask: Tensor) -> dict[str, Any]:
+    def _learn(self, features: Mapping[str, Tensor]) -> dict[str, Any]:
         """One forward pass over dense and answered rows.
 
         Only what a loss will ask for is computed, and only where a gradient is wanted may one
@@ -218,20 +233,22 @@ class EASQ(EMER):
         settings = self.settings
         answer_pairs = settings.use_dpo and settings.dpo_pairs == "answers"
         last = self.answered_rows
-        self._check_answered_rows(x)
         tail = slice(None) if last is None else slice(-last, None)
-        if last is None or answer_pairs:
-            dense = slice(None)
-            h = encode(self.backbone, x, mask)
-            answered_h, answered_x = h[tail], x[tail]
+        apart = last is not None and not answer_pairs
+        dense = self._dense_rows(features) if apart else features
+        x = self.embedding.parts(dense)
+        dense_mask = slate_mask(dense, x.own)
+        h = read(self.backbone, x, dense_mask)
+        if apart:
+            answered = {name: value[tail] for name, value in features.items()}
+            answered_x = self.embedding.parts(answered).map(self._isolated)
+            answered_mask = slate_mask(answered, answered_x.own)
+            answered_h = read(self.backbone, answered_x, answered_mask)
         else:
-            dense = slice(None, -last)
-            answered_x = self._isolated(x[tail])
-            answered_h = encode(self.backbone, answered_x, mask[tail])
-            x = x[dense]
-            h = encode(self.backbone, x, mask[dense])
-        dense_mask, answered_mask = mask[dense], mask[tail]
-        delta = self._delta(x)
+            self._check_answered_rows(x.own)
+            answered_x = x.map(lambda part: part[tail])
+            answered_mask, answered_h = dense_mask[tail], h[tail]
+        delta = self._delta(x, dense_mask)
         main_input = self._main_input(h, delta)
         outputs: dict[str, Any] = {
             "score": score_of(self.tower, main_input, dense_mask),
@@ -241,9 +258,10 @@ class EASQ(EMER):
         }
         if answer_pairs and last is not None:
             # Behaviour is learnt from the dense rows, although all rows have a score.
-            outputs["mask"] = ops.concatenate([mask[:-last], ops.zeros_like(mask[tail])])
+            behaviour_rows = [dense_mask[:-last], ops.zeros_like(answered_mask)]
+            outputs["mask"] = ops.concatenate(behaviour_rows)
         answered_input = self._isolated(answered_h) + (
-            delta if last is None else self._delta(answered_x)
+            delta if last is None else self._delta(answered_x, answered_mask)
         )
         satisfaction = score_of(self.satisfaction_tower, answered_input, answered_mask)
         outputs["answered_satisfaction"] = satisfaction
@@ -252,12 +270,13 @@ class EASQ(EMER):
         )
         if self._needs_dense_satisfaction:
             if last is not None:
-                satisfaction = score_of(self.satisfaction_tower, h + delta, dense_mask)
+                fused = ops.stop_gradient(h + delta)
+                satisfaction = score_of(self.satisfaction_tower, fused, dense_mask)
             outputs["satisfaction"] = ops.stop_gradient(satisfaction)
         if self.behaviour_head is not None:
             outputs["behaviour"] = score_of(self.behaviour_head, h, dense_mask)
         if self._needs_reference_model:
-            outputs["frozen"] = ops.stop_gradient(self._frozen_scores(features, mask))[dense]
+            outputs["frozen"] = ops.stop_gradient(self._frozen_scores(dense, dense_mask))
         return outputs
 
     def _frozen_scores(self, features: Mapping[str, Tensor], mask: Tensor) -> Tensor:
@@ -482,10 +501,11 @@ class EASQ(EMER):
         self, tape: tf.GradientTape, losses: list[Tensor | None], objective: Objective
     ) -> None:
         behaviour, satisfaction = self.behaviour_variables, self.satisfaction_variables
-        gradients = tape.gradient(losses[0], behaviour), tape.gradient(losses[1], satisfaction)
-        self.optimizer.apply(gradients[0], behaviour)
+        of_behaviour = gradients(tape, losses[0], behaviour)
+        of_satisfaction = gradients(tape, losses[1], satisfaction)
+        self.optimizer.apply(of_behaviour, behaviour)
         answered = on_any_replica(objective.has_answers)
-        apply_if(answered, self.satisfaction_optimizer, gradients[1], satisfaction)
+        apply_if(answered, self.satisfaction_optimizer, of_satisfaction, satisfaction)
         self.answered_steps.assign_add(ops.cast(answered, "int32"))
 
     def _after_step(self, outputs: Mapping[str, Any], objective: Objective) -> None:

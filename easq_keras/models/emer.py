@@ -11,12 +11,20 @@ from keras import ops
 
 from easq_keras.arguments import positive_int
 from easq_keras.layers import FeatureEmbedding, FeatureSpec, ReLUMoE, SlateEncoder, TopKMoE
+from easq_keras.layers.slate_input import SlateInput
 from easq_keras.models import objectives
 from easq_keras.models.alignment import PARTS, read_slates
 from easq_keras.models.diagnostics import Diagnostics
 from easq_keras.models.score_network import ScoreNetwork
 from easq_keras.models.settings import EMERSettings
-from easq_keras.models.training import Objective, Report, check_labels, replica_count, unpack
+from easq_keras.models.training import (
+    Objective,
+    Report,
+    check_labels,
+    gradients,
+    replica_count,
+    unpack,
+)
 from easq_keras.types import Tensor
 
 COMPILE_OPTIONS = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")
@@ -29,15 +37,26 @@ def slate_mask(features: Mapping[str, Tensor], x: Tensor) -> Tensor:
     return ops.ones(ops.shape(x)[:2], dtype="bool") if mask is None else ops.cast(mask, "bool")
 
 
-def encode(backbone: keras.layers.Layer, x: Tensor, mask: Tensor) -> Tensor:
-    """Returns the backbone's h; a backbone whose `call` knows no mask is not given one."""
-    takes_mask = "mask" in inspect.signature(backbone.call).parameters
-    return backbone(x, mask=mask) if takes_mask else backbone(x)
+def read(layer: keras.layers.Layer, x: SlateInput, mask: Tensor) -> Tensor:
+    """Returns what a layer makes of x.
+
+    A layer whose `call` knows no mask is not given one, and to one that knows no `shared` columns
+    x comes whole.
+    """
+    known = inspect.signature(layer.call).parameters
+    options = {"mask": mask} if "mask" in known else {}
+    if "shared" in known:
+        return layer(x.own, shared=x.shared, **options)
+    return layer(x.whole(mask), **options)
 
 
 def score_of(tower: keras.layers.Layer, h: Tensor, mask: Tensor) -> Tensor:
-    """Returns the tower's score of each candidate, `(batch, slate)`, 0 for padding."""
-    score = ops.cast(tower(h)[..., 0], "float32")
+    """Returns the tower's score of each candidate, `(batch, slate)`, 0 for padding.
+
+    A tower whose `call` knows a mask is given it, so that padding does not count in its auxiliary
+    loss either.
+    """
+    score = ops.cast(read(tower, SlateInput(h, None), mask)[..., 0], "float32")
     return ops.where(mask, score, ops.zeros_like(score))
 
 
@@ -149,6 +168,7 @@ class EMER(keras.Model):
             "hidden_dim": self.settings.expert_hidden_dim,
             "router_norm": self.settings.router_norm,
             "gate_bias_initializer": None if bias is None else keras.initializers.Constant(bias),
+            "output_initializer": self.output_initializer(name),
             "name": name,
             "dtype": self.score_dtype,
         }
@@ -164,8 +184,20 @@ class EMER(keras.Model):
             output_bias: Whether a constant is added to all scores; a loss of pairs never sees it.
         """
         return ScoreNetwork(
-            self.settings.units, output_bias=output_bias, name=name, dtype=self.score_dtype
+            self.settings.units,
+            output_bias=output_bias,
+            output_initializer=self.output_initializer(name),
+            name=name,
+            dtype=self.score_dtype,
         )
+
+    def output_initializer(self, name: str) -> str:
+        """Returns the initializer of the output kernel of a layer that scores.
+
+        Args:
+            name: Name of the layer.
+        """
+        return "glorot_uniform"
 
     @property
     def score_dtype(self) -> Any:
@@ -236,9 +268,9 @@ class EMER(keras.Model):
 
     def _encoded(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns the slate mask and h."""
-        x = self.embedding(features)
-        mask = slate_mask(features, x)
-        return mask, encode(self.backbone, x, mask)
+        x = self.embedding.parts(features)
+        mask = slate_mask(features, x.own)
+        return mask, read(self.backbone, x, mask)
 
     def _dense_rows(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Returns the features without those of the answered rows."""
@@ -403,7 +435,7 @@ class EMER(keras.Model):
         self, tape: tf.GradientTape, losses: list[Tensor | None], objective: Objective
     ) -> None:
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(losses[0], variables), variables)
+        self.optimizer.apply(gradients(tape, losses[0], variables), variables)
 
     def _after_step(self, outputs: Mapping[str, Any], objective: Objective) -> None:
         """Updates what a subclass tracks between steps."""

@@ -8,6 +8,7 @@ from keras import ops
 
 from easq_keras.arguments import one_of
 from easq_keras.layers import FeatureEmbedding, FeatureSpec
+from easq_keras.layers.slate_input import SlateInput
 from easq_keras.types import Shape, Tensor
 
 # Hidden layers of the networks that learn from answers, by their name.
@@ -86,11 +87,12 @@ class ImputedFeatures(FeatureEmbedding):
             logits = ops.where(mask, logits, ops.zeros_like(logits))
         return ops.stop_gradient(logits)
 
-    def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Returns `(batch, slate, k + 1)`."""
+    def parts(self, inputs: Mapping[str, Tensor]) -> SlateInput:
+        """Returns x in two parts, the imputed number last."""
         imputed = ops.tanh(0.5 * self.impute(inputs))
-        x = super().call(inputs)
-        return ops.concatenate([x, ops.cast(imputed, x.dtype)[..., None]], axis=-1)
+        own, shared = super().parts(inputs)
+        own = ops.concatenate([own, ops.cast(imputed, own.dtype)[..., None]], axis=-1)
+        return SlateInput(own, shared)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from easq_keras.activations import softplus
 from easq_keras.losses.pairs import Values, pair_sums
 from easq_keras.types import Tensor
 
@@ -132,7 +133,7 @@ def pair_loss(
     margins = beta * (worth[:, :, None] - worth[:, None, :])
     # Where no pair is, a score may be anything: the loss there must have no gradient, not 0 · inf.
     margins = ops.where(weights > 0, margins, ops.zeros_like(margins))
-    return ops.sum(weights * ops.softplus(-margins))
+    return ops.sum(weights * softplus(-margins))
 
 
 def answer_loss(answers: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
@@ -146,7 +147,7 @@ def answer_loss(answers: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
     """
     logits = ops.where(valid, scores, ops.zeros_like(scores))
     targets = ops.where(valid, answers, ops.zeros_like(answers))
-    entropy = ops.softplus(logits) - targets * logits
+    entropy = softplus(logits) - targets * logits
     return ops.sum(entropy * ops.cast(valid, scores.dtype))
 
 

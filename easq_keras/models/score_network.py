@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from easq_keras.activations import softplus
 from easq_keras.arguments import positive_int
 from easq_keras.types import Shape, Tensor
 
@@ -17,6 +18,7 @@ class ScoreNetwork(keras.layers.Layer):
     Args:
         hidden_dim: Width of the hidden layer.
         output_bias: Whether the output has a bias.
+        output_initializer: Initializer of the output's kernel.
         **kwargs: `name`, `dtype`, … of `keras.layers.Layer`.
 
     Raises:
@@ -28,26 +30,35 @@ class ScoreNetwork(keras.layers.Layer):
     (2, 3, 1)
     """
 
-    def __init__(self, hidden_dim: int, output_bias: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        hidden_dim: int,
+        output_bias: bool = True,
+        output_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.hidden_dim = positive_int("hidden_dim", hidden_dim)
         self.output_bias = bool(output_bias)
+        self.output_initializer = keras.initializers.get(output_initializer)
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
         """Creates both layers."""
-        self.hidden = keras.layers.Dense(
-            self.hidden_dim, activation="softplus", dtype=self.dtype_policy, name="hidden"
-        )
+        self.hidden = keras.layers.Dense(self.hidden_dim, dtype=self.dtype_policy, name="hidden")
         self.hidden.build(input_shape)
         self.output_layer = keras.layers.Dense(
-            1, use_bias=self.output_bias, dtype=self.dtype_policy, name="output"
+            1,
+            use_bias=self.output_bias,
+            kernel_initializer=self.output_initializer,
+            dtype=self.dtype_policy,
+            name="output",
         )
         self.output_layer.build((*input_shape[:-1], self.hidden_dim))
 
     def call(self, inputs: Tensor) -> Tensor:
         """Returns `(..., 1)`."""
-        return self.output_layer(self.hidden(inputs))
+        return self.output_layer(softplus(self.hidden(inputs)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `(..., 1)`."""
@@ -59,4 +70,5 @@ class ScoreNetwork(keras.layers.Layer):
             **super().get_config(),
             "hidden_dim": self.hidden_dim,
             "output_bias": self.output_bias,
+            "output_initializer": keras.initializers.serialize(self.output_initializer),
         }

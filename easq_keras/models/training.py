@@ -108,6 +108,24 @@ def check_labels(labels: Mapping[str, Tensor], slates: Sequence[int | None]) -> 
             )
 
 
+def gradients(tape: tf.GradientTape, loss: Tensor, variables: Sequence[Any]) -> list[Any]:
+    """Returns the gradients of a loss, those of embedding tables as dense as the tables.
+
+    A table's gradient comes as one row a lookup, and Keras's optimizers square such rows one by
+    one: of an id that a batch has n times Adam would see Σ g² where (Σ g)² belongs, and divide by
+    too little. Summed once, it is also cheaper than summed once for each moment.
+
+    Args:
+        tape: The tape that saw the loss.
+        loss: A scalar.
+        variables: What to differentiate for.
+    """
+    return [
+        tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+        for gradient in tape.gradient(loss, variables)
+    ]
+
+
 def replica_count() -> int:
     """Returns over how many replicas the gradients of this step are summed."""
     return int(tf.distribute.get_strategy().num_replicas_in_sync)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from easq_keras.export import ScoringModel, scoring_model
 from easq_keras.layers import LoRALayer
 from easq_keras.models import EASQ
-from tests.easq_keras.models.small import ALIGNED_SIZES, SPECS, batch, easq, emer, wake_lora
+from tests.easq_keras.models.small import ALIGNED_SIZES, SPECS, batch, easq, emer, wake
 
 
 def trained(model):
@@ -117,7 +117,7 @@ def test_the_delta_is_folded_as_far_as_it_can_be(name, delta):
 
 def test_a_folded_factor_has_no_scale_left():
     model = MODELS["scaled LoRA"]()
-    wake_lora(model)
+    wake(model)
     scorer = scoring_model(model)
     assert (model.lora.scale, scorer.delta.scale) == (3.5, 1.0)
     assert_parity(model, scorer)

@@ -132,5 +132,5 @@ def test_a_wrong_argument_is_refused_by_name_and_value(arguments: dict, message:
 def test_an_input_of_another_width_is_refused() -> None:
     layer = LoRALayer(3, 2)
     layer(X)
-    with pytest.raises(ValueError, match="expected axis -1"):
+    with pytest.raises(ValueError, match="must have 6 columns"):
         layer(X[..., :5])

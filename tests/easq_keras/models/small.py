@@ -44,8 +44,8 @@ def method(name: str, seed: int = 0, **changes: Any) -> EMER:
     if issubclass(method_info(name).model, EASQ):
         changes = {"dpo_ramp_steps": 0, "lora_rank": 2, **changes}
     model = build_method(name, SPECS, **{**SIZES, **changes})
-    if getattr(model, "lora", None) is not None:
-        wake_lora(model)
+    if isinstance(model, EASQ):
+        wake(model)
     if method_info(name).pretrained:
         model.pretrained.assign(1)
     return model
@@ -78,7 +78,10 @@ def batch(seed: int = 0, dense: int = 6, answered: int = ANSWERED, answers: bool
     return features, {**labels, "exposed": mask.astype("float32")}
 
 
-def wake_lora(model: EASQ, seed: int = 0) -> None:
-    """Gives the delta's B other values than its zeros, as training does."""
-    kernel = model.lora.lora_kernel_b
-    kernel.assign(np.random.default_rng(seed).normal(0, 0.3, kernel.shape))
+def wake(model: EASQ, seed: int = 0) -> None:
+    """Gives the delta and the tower of ŝ other values than the zeros they start from."""
+    rng = np.random.default_rng(seed)
+    parts = [layer for layer in (model.lora, model.satisfaction_tower) if layer is not None]
+    for variable in (variable for part in parts for variable in part.trainable_variables):
+        if not np.any(variable):
+            variable.assign(rng.normal(0, 0.3, variable.shape))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.easq_keras.models.small import WIDTH, batch, easq, emer, wake_lora
+from tests.easq_keras.models.small import WIDTH, batch, easq, emer, wake
 
 MODELS = ("emer", "paper", "recommended")
 PER_CANDIDATE = ("item_id", "ctr", "mask")
@@ -20,7 +20,7 @@ def model_of(name: str):
     if name == "emer":
         return emer()
     model = easq(name)
-    wake_lora(model)
+    wake(model)
     return model
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from easq_keras.export import scoring_model
 from easq_keras.models import EASQ
-from easq_keras.models.emer import encode, score_of, slate_mask
+from easq_keras.models.emer import read, score_of, slate_mask
 from tests.easq_keras.models.gradients import (
     assert_gradients_follow_the_table,
     gradients_by_loss,
@@ -21,7 +21,7 @@ from tests.easq_keras.models.small import (
     batch,
     easq,
     emer,
-    wake_lora,
+    wake,
 )
 
 VARIANTS = {
@@ -47,7 +47,7 @@ def test_every_variable_gets_exactly_the_gradients_of_the_table(variant, rows):
     keras.utils.set_random_seed(1)
     model = easq(**VARIANTS[variant])
     if model.lora is not None:
-        wake_lora(model)
+        wake(model)
     model.compile(answered_rows=rows)
     assert {part_of(v) for v in model.trainable_variables} == set(model.routing_table()["main"])
     assert_gradients_follow_the_table(model, gradients_by_loss(model, *batch()))
@@ -77,7 +77,7 @@ def test_the_table_of_the_recommended_preset():
 def test_the_table_holds_in_other_precisions(preset, policy):
     keras.utils.set_random_seed(1)
     model = easq(preset, dtype=policy)
-    wake_lora(model)
+    wake(model)
     assert_gradients_follow_the_table(model, gradients_by_loss(model, *batch()))
 
 
@@ -85,7 +85,7 @@ def test_the_table_holds_in_other_precisions(preset, policy):
 def test_the_table_holds_after_a_reload(preset, tmp_path):
     keras.utils.set_random_seed(1)
     model = easq(preset)
-    wake_lora(model)
+    wake(model)
     model.save(tmp_path / "model.keras")
     reloaded = keras.saving.load_model(tmp_path / "model.keras")
     assert_gradients_follow_the_table(reloaded, gradients_by_loss(reloaded, *batch()))
@@ -95,7 +95,7 @@ def test_the_table_holds_after_a_reload(preset, tmp_path):
 def test_the_table_holds_under_xla(preset):
     keras.utils.set_random_seed(1)
     model = easq(preset)
-    wake_lora(model)
+    wake(model)
     model.compile(answered_rows=ANSWERED)
     variables = model.trainable_variables
     # Tensorflow's own variables: zeros in place of None are made from their dtype.
@@ -120,11 +120,11 @@ def test_the_table_holds_under_xla(preset):
 def test_both_towers_read_the_same_values():
     # T1: h + sg(h_LoRA) and sg(h) + h_LoRA differ in their gradients only.
     model = easq("paper")
-    wake_lora(model)
+    wake(model)
     features, _ = batch()
-    x = model.embedding(features)
-    mask = slate_mask(features, x)
-    fused = encode(model.backbone, x, mask) + model.lora(x)
+    x = model.embedding.parts(features)
+    mask = slate_mask(features, x.own)
+    fused = read(model.backbone, x, mask) + read(model.lora, x, mask)
     outputs = model(features)
     np.testing.assert_array_equal(outputs["score"], score_of(model.tower, fused, mask))
     np.testing.assert_array_equal(
@@ -157,7 +157,7 @@ def test_a_linear_backbone_is_served_with_the_delta_merged():
     # T6: h = W0 x, so that W0 + BA is one projection.
     linear = keras.layers.Dense(8, use_bias=False, name="backbone")
     model = EASQ.from_preset("paper", features=SPECS, backbone=linear, **ALIGNED_SIZES)
-    wake_lora(model)
+    wake(model)
     scorer = scoring_model(model)
     assert scorer.delta is None
     np.testing.assert_allclose(

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from easq_keras.models.training import apply_if
 from easq_keras.optimizers import AdamTowardInit
-from tests.easq_keras.models.small import ANSWERED, batch, easq, emer
+from tests.easq_keras.models.small import ANSWERED, batch, easq, emer, wake
 
 
 def values(variables) -> list[np.ndarray]:
@@ -71,6 +71,7 @@ def test_answers_without_a_pair_do_not_move_a_pairwise_path():
 
 def test_one_answer_moves_the_recommended_path():
     model = easq("recommended")
+    wake(model)
     model.compile(run_eagerly=True)
     features, labels = batch(answered=1)
     before = values(model.satisfaction_variables)
@@ -176,6 +177,7 @@ def test_a_ramped_beta_is_the_beta_of_the_loss(pairs):
     def dpo(**settings) -> float:
         keras.utils.set_random_seed(2)
         model = easq("recommended", **changes, **settings)
+        wake(model)
         outputs = model(features, learning=True)
         return float(model.objective(outputs, labels).terms["dpo"])
 
