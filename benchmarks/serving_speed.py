@@ -1,6 +1,6 @@
 """How fast the embedded server ranks, against an echo server on the same gRPC stack.
 
-    python benchmarks/serving_speed.py [--model easq_run/serving_model/easq/VERSION] [--json out.json]
+    python benchmarks/serving_speed.py [--model VERSION_FOLDER] [--json out.json]
 
 Without --model, a ranker of 3.4 MFLOP over 40 candidates, strings hashed inside. The servers run on
 the first core, the load generator on the last one, and are measured in turns: read the ratios,
