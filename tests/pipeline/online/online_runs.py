@@ -164,6 +164,14 @@ def weights(workdir: Workdir) -> dict[str, np.ndarray]:
     return found
 
 
+def assert_same_weights(one: Workdir, other: Workdir) -> None:
+    """Both folders' newest checkpoints hold the same numbers."""
+    found, expected = weights(one), weights(other)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
 def assert_servable(workdir: Workdir) -> None:
     """Nothing in the serving folder is half written, and the labels name what is there."""
     from tensorflow_serving.config import model_server_config_pb2

@@ -4,15 +4,14 @@ import multiprocessing
 import random
 import time
 
-import numpy as np
 import pytest
 
 from tests.pipeline.online import engine_process
 from tests.pipeline.online.online_runs import (
+    assert_same_weights,
     assert_servable,
     copy_of,
     outcome,
-    weights,
     write_spans,
 )
 
@@ -75,8 +74,4 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
             assert_servable(workdir)
         rounds += 1
         assert outcome(workdir) == outcome(expected)
-        wanted = weights(expected)
-        found = weights(workdir)
-        assert found.keys() == wanted.keys()
-        for name, value in found.items():
-            np.testing.assert_array_equal(value, wanted[name], err_msg=name)
+        assert_same_weights(workdir, expected)
