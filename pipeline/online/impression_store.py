@@ -5,7 +5,7 @@
     activity.arrow            how often each item was liked and each user asked, over all segments
     span-<n>.keys.arrow       sorted keys of what the span brought: requests, candidates that may
                               still be answered, consumed answers, answered slates by user
-    span-<n>.slates.arrow     slates that may still be answered, as the columns of their examples
+    span-<n>.slates.arrow     slates that may still be answered, as pieces of their examples
     span-<n>.answered.arrow   the slates answered in the span, for later pair groups
     span-<n>.activity.arrow   its share of activity.arrow
 

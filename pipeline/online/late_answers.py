@@ -60,8 +60,8 @@ class LateAnswers:
         reason: `[answers]` text: "" for those that count; `WITHOUT_IMPRESSION` where the store
             holds none either.
         user_id, answer: `[counting]`.
-        arrivals: the slates that got a usable answer, with the answers of one moment only: the
-            columns of their examples and `answered_ms`.
+        arrivals: the slates that got a usable answer, in pieces, with the answers of one moment
+            only, and `answered_ms`.
         consumed: `[counting]`, keys of the candidates.
         newest_ms: of the counting answers; 0 if there is none.
     """

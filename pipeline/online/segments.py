@@ -48,9 +48,8 @@ class SegmentContent:
     Attributes:
         newest_ms: of its impressions and answers.
         keys: see `Segment`.
-        slates: columns of examples.
-        answered: pieces of examples, see `pipeline.online.span_groups.slate_pieces`; without
-            those of held-out users.
+        slates, answered: in pieces, see `pipeline.online.slate_pieces`; `answered` without those
+            of held-out users.
         activity: see `ACTIVITY`.
     """
 

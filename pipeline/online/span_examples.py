@@ -24,7 +24,6 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.example_gen.columnar import Ints, numbers
-from pipeline.example_gen.example_encoding import encode_examples
 from pipeline.example_gen.example_files import OutputFolder
 from pipeline.example_gen.examples import (
     NO_PAIR_GROUP,
@@ -34,8 +33,8 @@ from pipeline.example_gen.examples import (
 from pipeline.logs.checked import require
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.online.impression_store import ImpressionStore, StoreLimits, write_store
+from pipeline.online.slate_pieces import OF_EXAMPLE, examples_of
 from pipeline.online.span_counts import span_counts
-from pipeline.online.span_groups import group_examples, slate_pieces
 from pipeline.online.span_slates import SpanSlates, span_slates
 from pipeline.online.span_tables import read_span
 from pipeline.online.spans import Span, SpanError, fingerprint
@@ -114,28 +113,24 @@ def write_span_examples(
 
 
 def _write_splits(output: OutputFolder, made: SpanSlates, *, first_group: int) -> None:
-    for split, slates in (("train", made.train), ("holdout", made.holdout)):
-        output.write_records(split, 0, _encoded(slates, order_in_time(slates, "time")))
+    alone = (
+        ("train", made.train, "time"),
+        ("holdout", made.holdout, "time"),
+        ("holdout_late", made.holdout_late, "answered_ms"),
+    )
+    for split, slates, time in alone:
+        order = order_in_time(slates, time)
+        no_group, times = np.full(len(order), NO_PAIR_GROUP), numbers(slates, time)[order]
+        output.write_records(split, 0, _examples(slates, order, no_group, times))
     groups = made.groups
     numbered = groups.group + first_group, groups.group_time
-    output.write_records("answered", 0, _grouped(groups.slates, groups.rows, *numbered))
-    late = made.holdout_late
-    order = order_in_time(late, "answered_ms")
-    alone = np.full(len(order), NO_PAIR_GROUP), numbers(late, "answered_ms")[order]
-    output.write_records("holdout_late", 0, _grouped(slate_pieces(late), order, *alone))
+    output.write_records("answered", 0, _examples(groups.slates, groups.rows, *numbered))
     for name, letters in made.dead_letters.items():
         by_place = [("file", "ascending"), ("row", "ascending"), ("reason", "ascending")]
         output.write_dead_letters(name, 0, pa.concat_tables(letters).sort_by(by_place))
 
 
-def _encoded(slates: pa.Table, rows: Ints) -> Iterator[list[bytes]]:
+def _examples(slates: pa.Table, rows: Ints, group: Ints, group_time: Ints) -> Iterator[list[bytes]]:
     """The examples of these rows, in this order, some at a time."""
-    for chunk, _ in chunks_of(slates, rows):
-        (batch,) = chunk.combine_chunks().to_batches()
-        yield encode_examples(batch).to_pylist()
-
-
-def _grouped(slates: pa.Table, rows: Ints, group: Ints, group_time: Ints) -> Iterator[list[bytes]]:
-    """The examples of these rows as members of groups, some at a time."""
-    for chunk, part in chunks_of(slates, rows):
-        yield group_examples(chunk, group[part], group_time[part]).to_pylist()
+    for chunk, part in chunks_of(slates.select(OF_EXAMPLE), rows):
+        yield examples_of(chunk, group[part], group_time[part]).to_pylist()

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from pipeline.example_gen.answers import MS_PER_HOUR
 from pipeline.example_gen.columnar import Ints, numbers, one_chunk, take, text_ranks
-from pipeline.example_gen.example_encoding import encode_around, encode_between
 from pipeline.example_gen.examples import order_in_time
 from pipeline.example_gen.pair_groups import members, pair_groups
 from pipeline.logs.canonical import DISSATISFIED, SATISFIED
 from pipeline.logs.dataset_config import PairWindow
 from pipeline.online.impression_store import ImpressionStore
 from pipeline.online.keys import Keys, keys_of
-
-_OF_GROUP = ("group_time", "pair_group")  # in this order in an example
+from pipeline.online.slate_pieces import OF_EXAMPLE
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class SpanGroups:
     """The groups of a span's new answers; group 0 has the oldest anchor.
 
     Attributes:
-        slates: the slates of all groups, each once, see `slate_pieces`.
+        slates: the slates of all groups, each once, in pieces (`OF_EXAMPLE` of them).
         rows: `[records]`, rows of `slates`, group after group, each in the order of time and with
             its anchor, the new answer, last.
         group, group_time: `[records]`.
@@ -74,26 +72,6 @@ def arrival_keys(arrivals: pa.Table) -> dict[str, NDArray]:
     }
 
 
-def slate_pieces(arrivals: pa.Table) -> pa.Table:
-    """Answered slates as pieces of their examples: all but which group they are in, and when.
-
-    A slate is a member of several groups. Kept like this it is encoded once, and read faster.
-    """
-    pieces = encode_around(_one_batch(arrivals.drop_columns(["answered_ms"])), _OF_GROUP)
-    return pa.table({str(number): piece for number, piece in enumerate(pieces)})
-
-
-def group_examples(slates: pa.Table, group: Ints, group_time: Ints) -> pa.LargeBinaryArray:
-    """The serialized examples of slates (see `slate_pieces`) as members of groups."""
-    of_group = pa.record_batch([pa.array(group_time), pa.array(group)], names=list(_OF_GROUP))
-    return encode_between(_one_batch(slates).columns, of_group)
-
-
-def _one_batch(table: pa.Table) -> pa.RecordBatch:
-    columns = [one_chunk(table, name) for name in table.column_names]
-    return pa.RecordBatch.from_arrays(columns, names=table.column_names)
-
-
 def in_order_of_users(arrivals: pa.Table) -> pa.Table:
     """Answered slates by user, time of the answer, time and request."""
     user, _ = text_ranks(arrivals.column("user_id"))
@@ -135,7 +113,7 @@ def group_arrivals(arrivals: pa.Table, store: ImpressionStore, window: PairWindo
     member, group = members(groups.size, place[olds + by_time])
     used = order[member]
     earlier = np.unique(used[used < olds])
-    slates, row_of = _fetched(store, earlier, segment, row, slate_pieces(arrivals))
+    slates, row_of = _fetched(store, earlier, segment, row, arrivals.select(OF_EXAMPLE))
     rows = np.where(used < olds, row_of[np.minimum(used, max(olds - 1, 0))] if olds else 0, 0)
     rows = np.where(used >= olds, used - olds + len(earlier), rows)
     return SpanGroups(

@@ -37,12 +37,12 @@ from pipeline.online.impression_store import WAITING_ROWS, ImpressionStore, Stor
 from pipeline.online.keys import Keys, held_out, keys_of
 from pipeline.online.late_answers import LateAnswers, candidate_keys, join_late_answers
 from pipeline.online.segments import ACTIVITY, SegmentContent, add_activity
+from pipeline.online.slate_pieces import OF_EXAMPLE, slate_pieces
 from pipeline.online.span_groups import (
     SpanGroups,
     arrival_keys,
     group_arrivals,
     in_order_of_users,
-    slate_pieces,
 )
 from pipeline.online.span_tables import SpanTables, names_of_files, with_waiting
 from pipeline.online.spans import Span
@@ -57,7 +57,8 @@ class SpanSlates:
     """What a span becomes.
 
     Attributes:
-        train, holdout: the slates to learn from and those of held-out users: columns of examples.
+        train, holdout: the slates to learn from and those of held-out users, in pieces as all
+            slates here.
         groups: pair groups of the new answers.
         holdout_late: answered slates of held-out users from earlier spans, with `answered_ms`.
         waiting: the answers whose impression may still land, see `WAITING_ROWS`.
@@ -141,7 +142,8 @@ def span_slates(
     counts["impressions", "used"] -= of_small.num_rows
     counts.update([("slates", "rejected", SLATE_TOO_SMALL)] * int(small.sum()))
     held = held_out(slates.column("user_id"), holdout)
-    train, kept_out = take(columns, ~small & ~held), take(columns, ~small & held)
+    pieces = slate_pieces(columns)
+    train, kept_out = take(pieces, ~small & ~held), take(pieces, ~small & held)
     counts["slates", "train"] += train.num_rows
     counts["slates", "holdout"] += kept_out.num_rows
     if tables.items is not None:
@@ -150,7 +152,7 @@ def span_slates(
     arrivals = _with_train_slates(built.answered, activity)
     answered_ms = arrivals.column("answered_ms")
     arrivals = arrivals.drop_columns(["answered_ms", "group_size"])
-    arrivals = _examples(arrivals, tables.items, activity, dataset)
+    arrivals = slate_pieces(_examples(arrivals, tables.items, activity, dataset))
     arrivals = arrivals.append_column("answered_ms", answered_ms)
     late = join_late_answers(built.unmatched, store, dataset)
     waiting = _judge(late, built.unmatched, clock_ms, limits)
@@ -178,7 +180,8 @@ def span_slates(
     stays = stays.append_column("_name", names_of_files(stays, file_of_answers))
     segment = None
     if len(requests) or len(late.consumed):
-        segment = _segment(columns, built, requests, arrivals, late, ~small, dataset)
+        liked = _activity(take(columns, ~small))
+        segment = _segment(pieces, built, requests, arrivals, late, liked, dataset)
     return SpanSlates(
         train,
         kept_out,
@@ -291,43 +294,43 @@ def _count_answers(
 
 
 def _segment(
-    columns: pa.Table,
+    slates: pa.Table,
     built: BuiltSlates,
     requests: Keys,
     arrivals: pa.Table,
     late: LateAnswers,
-    learnt: Bools,
+    activity: pa.Table,
     dataset: DatasetConfig,
 ) -> SegmentContent:
     keys: dict[str, NDArray] = {"request": np.unique(requests)}
     consumed = [late.consumed]
-    rows, sizes = built.rows, _sizes(columns)
+    rows, sizes = built.rows, _sizes(slates)
     slate = np.repeat(np.arange(len(sizes)), sizes)
     open_slates = np.zeros(0, np.int64)
     may_be_asked = np.zeros(len(slate), np.bool_)
     if dataset.questionnaire.from_behaviours is None:
         ids = (
-            pa.chunked_array([one_chunk(columns, "user_id").take(pa.array(slate))]),
-            pa.chunked_array([one_chunk(columns, "request_id").take(pa.array(slate))]),
-            pa.chunked_array([one_chunk(columns, "item_id").flatten()]),
+            pa.chunked_array([one_chunk(slates, "user_id").take(pa.array(slate))]),
+            pa.chunked_array([one_chunk(slates, "request_id").take(pa.array(slate))]),
+            pa.chunked_array([one_chunk(slates, "item_id").flatten()]),
         )
         exposed = numbers(rows.table, "exposed")
         may_be_asked = exposed & triggered(rows.table, dataset.trigger)
         open_slates = np.unique(slate[may_be_asked])
         keys |= _candidate_keys(ids, slate, sizes, exposed, may_be_asked, rows.table, dataset)
-        answered = _answers(columns) != NOT_ANSWERED
+        answered = _answers(slates) != NOT_ANSWERED
         consumed.append(keys_of(*(each.filter(pa.array(answered)) for each in ids)))
     else:
         keys |= {name: np.zeros(0, kind) for name, kind in _CANDIDATE.items()}
     keys["consumed"] = np.unique(np.concatenate(consumed))
     keys |= arrival_keys(arrivals)
-    times = (numbers(columns, "time"), numbers(arrivals, "answered_ms"), [late.newest_ms])
+    times = (numbers(slates, "time"), numbers(arrivals, "answered_ms"), [late.newest_ms])
     return SegmentContent(
         newest_ms=int(np.concatenate(times).max()),
         keys=keys,
-        slates=take(columns, open_slates),
-        answered=slate_pieces(arrivals),
-        activity=_activity(take(columns, learnt)),
+        slates=take(slates, open_slates),
+        answered=arrivals.select(OF_EXAMPLE),
+        activity=activity,
     )
 
 
