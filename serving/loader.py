@@ -7,7 +7,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_WARMUP_RECORDS = 1000
+_NICENESS = 10
 
 
 class Loader:
@@ -53,8 +55,15 @@ class Loader:
             self._batching.num_batch_threads if self._batching else 1
         )
 
-    def load(self, name: str, version: int, path: str) -> Servable:
+    def load(self, name: str, version: int, path: str, *, quietly: bool = False) -> Servable:
         """Load and warm up a version.
+
+        Args:
+            name: the model's name.
+            version: the version's number.
+            path: its folder.
+            quietly: requests are being answered meanwhile: what needs the processor for long and
+                not Python's lock comes after them.
 
         Raises:
             ServingError: it cannot be loaded, or a warm-up request fails.
@@ -71,7 +80,10 @@ class Loader:
             if self._batching:
                 engine = BatchingEngine(engine, self._batching, self._batch_slots)
             servable = Servable(name, version, engine)
-            session.prepare()
+            if quietly:
+                _at_low_priority(session.prepare)
+            else:
+                session.prepare()
             if self._options.enable_model_warmup:
                 self._warm_up(servable, path)
         except Exception:
@@ -95,6 +107,21 @@ class Loader:
             for _ in range(iterations):
                 replay(servable, record, inference.Call(self._options))
         log.info("Replayed %d warm-up requests of %s", count, file)
+
+
+def _at_low_priority(work: Callable[[], None]) -> None:
+    """Do the work in a thread that Linux runs after others, and wait for it.
+
+    Only for work that does not hold Python's lock: a thread that holds it while it waits for the
+    processor keeps every other thread waiting, for many seconds on a busy machine.
+    """
+
+    def work_quietly() -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        work()
+
+    with ThreadPoolExecutor(1, "prepare") as pool:
+        pool.submit(work_quietly).result()
 
 
 def session_config(options: ServerOptions) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -32,8 +31,6 @@ LOADING = get_model_status_pb2.ModelVersionStatus.LOADING
 AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 UNLOADING = get_model_status_pb2.ModelVersionStatus.UNLOADING
 END = get_model_status_pb2.ModelVersionStatus.END
-
-_LOAD_NICENESS = 10
 
 
 @dataclass
@@ -348,9 +345,6 @@ class ModelManager:
                     self._unload(state)
 
     def _load(self, state: VersionState) -> None:
-        if self._published.latest:
-            # Requests are being answered: this thread, as Linux counts it, comes after theirs.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOAD_NICENESS)
         interval = max(self._options.load_retry_interval_micros, 0) / 1e6
         for attempt in range(self._options.max_num_load_retries + 1):
             if attempt:
@@ -364,7 +358,9 @@ class ModelManager:
                         break
                     with self._changed:
                         self._move(state, LOADING)
-                    servable = self._loader.load(state.model, state.version, state.path)
+                    servable = self._loader.load(
+                        state.model, state.version, state.path, quietly=bool(self._published.latest)
+                    )
             except Exception as error:
                 state.tried = True
                 state.error = (
