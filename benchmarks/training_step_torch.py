@@ -8,6 +8,7 @@ line with a number on standard input, it makes so many steps and prints the seco
 
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -200,6 +201,7 @@ class Trainer:
 
 
 def main():
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     trainer = Trainer(Path(sys.argv[1]))
     print(json.dumps({"torch": torch.__version__, "loss": float(trainer.step())}), flush=True)
     for line in sys.stdin:
