@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.example import example_pb2
 
-from pipeline.example_gen.example_encoding import encode_examples
+from pipeline.example_gen.example_encoding import (
+    encode_around,
+    encode_between,
+    encode_examples,
+)
 from tests.pipeline.example_gen.patience import patiently
 
 
@@ -119,3 +123,22 @@ def test_a_column_of_another_type_is_refused():
     batch = pa.RecordBatch.from_pydict({"when": pa.array([0], pa.timestamp("ms"))})
     with pytest.raises(TypeError, match=r"'when'.*timestamp.*expected strings"):
         encode_examples(batch)
+
+
+def test_columns_put_in_later_make_the_same_bytes():
+    columns = {
+        "d": pa.array(["x", "y"]),
+        "b": large_list([[1, 300], [-1]], pa.int64()),
+        "a": pa.array([0.5, 2.0]),
+        "e": pa.array([7, 8]),
+        "c": large_list([["p"], []], pa.string()),
+    }
+    batch = pa.RecordBatch.from_pydict(columns)
+    for late in (("b",), ("b", "c"), ("a", "e"), ("b", "d", "e")):
+        pieces = encode_around(batch, late)
+        assert len(pieces) == len(late) + 1
+        examples = encode_between(pieces, batch.select(list(late)))
+        assert examples.equals(encode_examples(batch))
+    without = encode_around(batch.select(["a", "d"]), ("b",))
+    later = encode_between(without, batch.select(["b"]))
+    assert later.equals(encode_examples(batch.select(["a", "b", "d"])))
