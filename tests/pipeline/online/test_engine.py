@@ -1,5 +1,6 @@
 """The engine on four spans of a few rows, through the real pipeline of a span."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -159,20 +160,25 @@ def test_stopped_while_a_span_is_made_to_count_it_counts_once(
 ):
     engine = OnlineEngine(workdir, tiny_dataset, SETTINGS)
     engine.resume()
-    steps = ["series.append", "write_state", "follow_state", "OnlineEngine._clear_away"]
-    for span, step in zip(tiny_spans, steps, strict=True):
-        with monkeypatch.context() as patched:
+    module = "pipeline.online.engine"
+    steps = [
+        [f"{module}.series.append", f"{module}.write_state"],
+        [f"{module}.follow_state"],
+        [f"{module}.OnlineEngine._clear_away"],
+        ["pipeline.online.versions.shutil.copytree"],  # the push
+    ]
+    for span, stops in zip(tiny_spans, steps, strict=True):
+        for step in stops:
+            with monkeypatch.context() as patched:
 
-            def crash(*arguments, **options):
-                raise Crash
+                def full_disk(*arguments, **options):
+                    raise OSError(errno.ENOSPC, "No space left on device")
 
-            *owner, name = step.split(".")
-            target = getattr(engine_module, owner[0]) if owner else engine_module
-            patched.setattr(target, name, crash)
-            with pytest.raises(Crash):
-                engine.process(span)
-        assert_servable(workdir)
-        engine.resume()
+                patched.setattr(step, full_disk)
+                with pytest.raises(OSError, match="No space left"):
+                    engine.process(span)
+            assert_servable(workdir)
+            engine.resume()
         learn_all(engine, [span])
     engine.close()
     assert outcome(workdir) == outcome(learnt[0])
