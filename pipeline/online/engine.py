@@ -11,6 +11,7 @@ also in the folder, so that a process that was killed goes on where the last spa
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import time
@@ -189,6 +190,8 @@ class OnlineEngine:
             learner=learner.name,
         )
         run_pipeline(pipeline, listen)
+        # Graphs and models are cycles of large objects, which Python leaves lying for dozens of spans.
+        gc.collect()
         seconds |= learner.seconds
         seconds["all"] = round(time.monotonic() - begun, 3)
         return self._commit(span, root, seconds)
