@@ -190,7 +190,7 @@ class OnlineEngine:
             learner=learner.name,
         )
         run_pipeline(pipeline, listen)
-        # Graphs and models are cycles of large objects, which Python leaves lying for dozens of spans.
+        # Graphs and models are cycles of large objects, which Python else leaves lying for long.
         gc.collect()
         seconds |= learner.seconds
         seconds["all"] = round(time.monotonic() - begun, 3)
