@@ -318,7 +318,7 @@ def _learn_span(
             raise JobError(
                 f"span {span.name} failed: {first_cause(error)} (all of it: {place.framework_log})"
             ) from error
-        detail(_in_a_line(result))
+        detail(_in_a_line(result, engine.primary_metric))
         if server is not None and result.version is not None:
             seconds = measure_freshness(
                 engine.folder, result.sequence, result.version, server, arrived=arrived
@@ -328,14 +328,15 @@ def _learn_span(
         display.console.print(f"  alarm: {alarm}")
 
 
-def _in_a_line(result: SpanResult) -> str:
-    from pipeline.report.text import number
+def _in_a_line(result: SpanResult, primary: str) -> str:
+    from pipeline.report.text import METRIC_NAMES, number
 
     model = result.prequential["model"]
-    tested = f"pair accuracy {number(model['pair_accuracy']['mean'])}"
-    behaviour = f"behaviour NDCG@10 {number(model['behaviour_ndcg@10']['mean'])}"
-    outcome = f"version {result.version}" if result.version else result.reason
-    return f"{tested}, {behaviour}: {outcome}"
+    tested = ", ".join(
+        f"{METRIC_NAMES[metric]} {number(model[metric]['mean'])}"
+        for metric in (primary, "behaviour_ndcg@10")
+    )
+    return f"{tested}: {f'version {result.version}' if result.version else result.reason}"
 
 
 def _write_report(engine: OnlineEngine) -> None:

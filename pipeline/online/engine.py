@@ -137,6 +137,11 @@ class OnlineEngine:
         return notes
 
     @property
+    def primary_metric(self) -> str:
+        """What the dataset calls satisfaction."""
+        return self._dataset.questionnaire.primary_metric
+
+    @property
     def learnt(self) -> frozenset[int]:
         """The numbers of the spans that have been learnt, as far back as is remembered."""
         store = self.state.newest.store
