@@ -53,8 +53,15 @@ def command(
 ) -> None:
     """Run the experiment NAME, or `all`; what is done stays done when it is stopped.
 
-    Writes OUT/NAME.json, plots OUT/NAME*.png and OUT/runs/, one result a run.
+    NAME: validity, frontier, table1, ablation, router, sparsity, sensitivity, bias; or `report`,
+    which runs nothing and writes the page anew. Writes OUT/NAME.json, plots OUT/NAME*.png,
+    OUT/README.md with all tables, and OUT/runs/, one result a run.
     """
+    if name == "report":
+        from experiments.tables import write_page
+
+        click.echo(f"Written: {write_page(out)}")
+        return
     given: dict[str, Any] = {"quick": quick, "kuairand": kuairand_dir is not None}
     if scenarios:
         given["scenarios"] = scenarios

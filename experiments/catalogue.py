@@ -6,32 +6,44 @@ import importlib
 from typing import Any, Protocol
 
 from experiments.options import Options, UnknownNameError
-from experiments.runs import RunSpec, RunStore
+from experiments.runs import RunSpec
+from experiments.workers import Place
 
 NAMES = (
-    "table1",
+    "validity",
     "frontier",
+    "table1",
+    "ablation",
+    "router",
+    "sparsity",
+    "sensitivity",
+    "bias",
 )
 
 
 class Experiment(Protocol):
-    """What a module of an experiment has."""
+    """What `EXPERIMENT` of a module is.
 
-    ABOUT: str
+    Attributes:
+        about: one line.
+    """
+
+    @property
+    def about(self) -> str: ...
 
     def blocks(self, options: Options) -> list[list[RunSpec]]:
         """The runs it needs, in blocks that are finished one after the other."""
 
-    def summary(self, options: Options, store: RunStore) -> dict[str, Any]:
+    def summary(self, options: Options, place: Place) -> dict[str, Any]:
         """What came out of those that are done, as plain data."""
 
 
 def experiment(name: str) -> Experiment:
-    """The module of an experiment.
+    """The experiment of a name.
 
     Raises:
         UnknownNameError: there is none of that name.
     """
     if name not in NAMES:
         raise UnknownNameError("experiment", name, NAMES)
-    return importlib.import_module(f"experiments.{name}")
+    return importlib.import_module(f"experiments.{name}").EXPERIMENT

@@ -50,6 +50,7 @@ SIMULATED, KUAIRAND = "simulated", "kuairand"
 SCENARIOS = ("mild", "strong")
 DENSITIES = (1e-2, 2e-3, 5e-4)
 SURVEY_DENSITY = 0.09
+USUAL_BIAS = SimulatorConfig().answer_bias
 # Worlds on which the Transform graphs are fitted; no experiment uses their seed.
 _TRANSFORM_SEED = 1_000_003
 # Raised when the data of the same cell would come out otherwise.
@@ -79,7 +80,7 @@ class Size:
 
 
 FULL = Size()
-QUICK = Size(train=4_000, validation=2_000, test=4_000, users=600, items=2_000, days=4)
+QUICK = Size(train=4_000, validation=1_500, test=2_500, users=600, items=2_000, days=4)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class CellSpec:
     scenario: str = "strong"
     density: float = 2e-3
     seed: int = 0
-    answer_bias: float = 0.8
+    answer_bias: float = USUAL_BIAS
     size: Size = FULL
 
     @property
@@ -107,7 +108,8 @@ class CellSpec:
         """The cell's data set as tables name it, e.g. `simulated-strong-0.002`."""
         if self.dataset != SIMULATED:
             return self.dataset
-        return f"{self.dataset}-{self.scenario}-{self.density:g}"
+        bias = "" if self.answer_bias == USUAL_BIAS else f"-bias-{self.answer_bias:g}"
+        return f"{self.dataset}-{self.scenario}-{self.density:g}{bias}"
 
     def simulator(self, density: float) -> SimulatorConfig:
         """The world's config."""
@@ -225,7 +227,7 @@ class CellStore:
         folder = self._folder / f"transform-{_key(key)}"
         with _locked(folder.with_suffix(".lock")):
             if not folder.exists():
-                other = dataclasses.replace(spec, seed=_TRANSFORM_SEED, answer_bias=0.8)
+                other = dataclasses.replace(spec, seed=_TRANSFORM_SEED, answer_bias=USUAL_BIAS)
                 log = log_world(other.simulator(SURVEY_DENSITY))
                 canonical = _canonical(log, config)
                 cuts = _cuts(log, spec.size)
@@ -236,9 +238,7 @@ class CellStore:
         return FittedTransform(folder, config)
 
     def _make_kuairand(self, config: DatasetConfig, world: Path) -> None:
-        if self._kuairand is None:
-            raise ValueError("the data set kuairand needs --kuairand-dir, the folder of its files")
-        canonical = read_log(config, self._kuairand)
+        canonical = read_log(config, _required(self._kuairand))
         time = one_chunk(canonical.impressions, "time_ms").to_numpy()
         cuts = tuple(int(cut) for cut in np.quantile(time, (0.6, 0.75)))
         built = _built(canonical, config, cuts[0])
@@ -260,9 +260,34 @@ class CellStore:
             save_arrays(world / f"{name}.npz", arrays)
 
 
+def surveyed_slates(spec: CellSpec, kuairand: Path | None) -> tuple[pa.Table, tuple[str, ...]]:
+    """All slates of a log with the answers of the survey, and the names of its behaviours."""
+    config = dataset_config(spec)
+    if spec.dataset == KUAIRAND:
+        canonical = read_log(config, _required(kuairand))
+    else:
+        canonical = _canonical(log_world(spec.simulator(SURVEY_DENSITY)), config)
+    last = int(one_chunk(canonical.impressions, "time_ms").to_numpy().max()) + 1
+    return _built(canonical, config, last).slates, config.behaviours.columns
+
+
+def _required(kuairand: Path | None) -> Path:
+    if kuairand is None:
+        raise ValueError("the data set kuairand needs --kuairand-dir, the folder of its files")
+    return kuairand
+
+
 def dataset_config(spec: CellSpec) -> DatasetConfig:
-    """The dataset config of a cell."""
-    return load_dataset_config(spec.dataset)
+    """The dataset config of a cell.
+
+    Days of KuaiRand's users are cut at 10 videos instead of 20: the mean is 1.8, and every slate
+    costs as much as the widest.
+    """
+    config = load_dataset_config(spec.dataset)
+    if spec.dataset != KUAIRAND:
+        return config
+    slate = dataclasses.replace(config.slate, max_candidates=10)
+    return dataclasses.replace(config, slate=slate)
 
 
 def _world(spec: CellSpec) -> dict[str, object]:

@@ -13,11 +13,12 @@ from experiments.dispatch import tasks_of
 from experiments.options import Options
 from experiments.plots import plot
 from experiments.runs import code_version
+from experiments.tables import write_page
 from experiments.workers import Failure, Place, make_runs
 
 
 def conduct(place: Place, name: str, options: Options, *, workers: int) -> list[Failure]:
-    """Makes what is missing of an experiment and writes what came out of it.
+    """Makes what is missing of an experiment and writes what came out of it, and the page.
 
     Args:
         place: where; `name.json` and plots go there too.
@@ -34,10 +35,11 @@ def conduct(place: Place, name: str, options: Options, *, workers: int) -> list[
         "experiment": name,
         "options": dataclasses.asdict(options),
         "code": code_version(),
-        **of.summary(options, place.runs),
+        **of.summary(options, place),
     }
     write_summary(place.out / f"{name}.json", values)
     plot(name, values, place.out)
+    write_page(place.out)
     return failures
 
 

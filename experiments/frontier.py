@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from easq_keras.models import METHODS, method_info
-from experiments.cells import KUAIRAND, CellSpec
+from experiments.cells import DENSITIES, KUAIRAND, USUAL_BIAS, CellSpec
 from experiments.judging import ENGAGEMENT
 from experiments.matched import COSTS, Mixture, Point, best_mixture
-from experiments.options import A_A, AGAIN, Options, run_of
+from experiments.options import A_A, Entry, Options
 from experiments.runs import RunSpec, RunStore
 from experiments.statistics import Comparison, Sample, holm
+from experiments.workers import Place
 
-ABOUT = "gain in satisfaction against loss of engagement, each method's weight swept"
-REFERENCE = "EMER"
+REFERENCE = Entry.of("EMER")
 OURS = "EASQ"
 # Points of the plotted curves; the compared ones are among them.
 CURVE = (0.01, 0.02, 0.03, 0.05, 0.075, 0.10, 0.15, 0.20)
@@ -38,69 +40,95 @@ def gain_metrics(cell: CellSpec) -> tuple[str, ...]:
     return ("satisfied_auc",) if cell.dataset == KUAIRAND else ("true_top4", "true_ndcg@5")
 
 
-def blocks(options: Options) -> list[list[RunSpec]]:
-    """The runs, a block a seed."""
-    methods = options.chosen(swept_methods())
-    return [
-        [
-            run
-            for cell in options.cells(seed)
-            for method in (REFERENCE, *methods)
-            for run in sweep(options, cell, method, seed)
+@dataclass(frozen=True)
+class Frontier:
+    """An experiment that compares entries at matched cost.
+
+    Attributes:
+        about: one line.
+        entries: its rows; they may depend on the options.
+        densities: answers a view, where none were asked for.
+        answer_biases: see `SimulatorConfig.answer_bias`.
+        ours: the label that is compared with each of the others.
+    """
+
+    about: str
+    entries: Callable[[Options], Sequence[Entry]]
+    densities: tuple[float, ...] = DENSITIES
+    answer_biases: tuple[float, ...] = (USUAL_BIAS,)
+    ours: str = OURS
+
+    def cells(self, options: Options, seed: int) -> list[CellSpec]:
+        """The cells of a seed."""
+        return [
+            cell if cell.dataset == KUAIRAND else dataclasses.replace(cell, answer_bias=bias)
+            for bias in self.answer_biases
+            for cell in options.cells(seed, self.densities)
         ]
-        for seed in options.seeds
-    ]
+
+    def runs(self, options: Options, cell: CellSpec, seed: int) -> list[RunSpec]:
+        """The runs of a cell."""
+        entries = (REFERENCE, *self.entries(options))
+        return [run for entry in entries for run in options.sweep(cell, entry, seed)]
+
+    def blocks(self, options: Options) -> list[list[RunSpec]]:
+        """All runs, a block a seed."""
+        return [
+            [run for cell in self.cells(options, seed) for run in self.runs(options, cell, seed)]
+            for seed in options.seeds
+        ]
+
+    def whole_cells(
+        self, options: Options, store: RunStore
+    ) -> dict[str, list[tuple[int, CellSpec]]]:
+        """By data set the seeds and cells of which every run is done: only they count."""
+        found: dict[str, list[tuple[int, CellSpec]]] = {}
+        for seed in options.seeds:
+            for cell in self.cells(options, seed):
+                if all(map(store.has, self.runs(options, cell, seed))):
+                    found.setdefault(cell.name, []).append((seed, cell))
+        return found
+
+    def summary(self, options: Options, place: Place) -> dict[str, Any]:
+        """What is done so far, in the form of `frontier.json`."""
+        store, entries = place.runs, self.entries(options)
+        tables = {
+            name: _Table.of(options, store, entries, cells, self.ours)
+            for name, cells in self.whole_cells(options, store).items()
+        }
+        datasets = [{"name": name, "methods": table.rows()} for name, table in tables.items()]
+        simulated = [table for name, table in tables.items() if name != KUAIRAND]
+        if len(simulated) > 1 and set.intersection(*(set(table.seeds) for table in simulated)):
+            datasets.append({"name": "simulated", "methods": _Table.pooled(simulated).rows()})
+        tuning = {
+            entry.label: {"setting": entry.trade_off, "grid": list(options.grid(entry))}
+            for entry in entries
+        }
+        return {"costs": list(COSTS), "tuning": tuning, "datasets": datasets}
 
 
-def sweep(options: Options, cell: CellSpec, method: str, seed: int) -> list[RunSpec]:
-    """The runs of a method in a cell, one a weight of its grid."""
-    return [run_of(cell, method, seed, weight) for weight in options.grid(method)]
+def _entries(options: Options) -> list[Entry]:
+    return [Entry.of(name) for name in options.chosen(swept_methods())]
 
 
-def points(store: RunStore, cell: CellSpec, runs: Sequence[RunSpec], seed: int) -> list[Point]:
-    """The weights of a method as points on validation."""
-    reference = store.result(run_of(cell, REFERENCE, seed)).validation
+EXPERIMENT = Frontier(
+    "gain in satisfaction against loss of engagement, each method's weight swept", _entries
+)
+
+
+def points(
+    options: Options, store: RunStore, cell: CellSpec, entry: Entry, seed: int
+) -> list[Point]:
+    """The weights of an entry as points on validation."""
+    (emer,) = options.sweep(cell, REFERENCE, seed)
+    reference = store.result(emer).validation
     cost, gain = cost_metric(cell), gain_metrics(cell)[0]
     found = []
-    for run in runs:
+    for run in options.sweep(cell, entry, seed):
         values = store.result(run).validation
         loss = 1 - values[cost] / reference[cost]
         found.append(Point(run.weight, loss, values[gain] - reference[gain]))
     return found
-
-
-def finished_seeds(store: RunStore, blocks_by_seed: dict[int, list[RunSpec]]) -> list[int]:
-    """The seeds of which every run is done."""
-    return [seed for seed, runs in blocks_by_seed.items() if all(map(store.has, runs))]
-
-
-def summary(options: Options, store: RunStore) -> dict[str, Any]:
-    """`frontier.json`: what is done so far, by data set; only seeds that are whole count."""
-    by_name: dict[str, list[tuple[int, CellSpec]]] = {}
-    methods = options.chosen(swept_methods())
-    for seed in options.seeds:
-        for cell in options.cells(seed):
-            runs = [
-                run for name in (REFERENCE, *methods) for run in sweep(options, cell, name, seed)
-            ]
-            if all(map(store.has, runs)):
-                by_name.setdefault(cell.name, []).append((seed, cell))
-    tables = {name: _Table.of(options, store, methods, of) for name, of in by_name.items()}
-    datasets = [{"name": name, "methods": table.rows()} for name, table in tables.items()]
-    simulated = [table for name, table in tables.items() if name != KUAIRAND]
-    if len(simulated) > 1:
-        datasets.append({"name": "simulated", "methods": _Table.pooled(simulated).rows()})
-    return {"costs": list(COSTS), "tuning": _tuning(options, methods), "datasets": datasets}
-
-
-def _tuning(options: Options, methods: Sequence[str]) -> dict[str, Any]:
-    return {
-        method: {
-            "setting": method_info(method.removesuffix(AGAIN)).trade_off,
-            "grid": list(options.grid(method)),
-        }
-        for method in methods
-    }
 
 
 class _Table:
@@ -109,13 +137,15 @@ class _Table:
     def __init__(
         self,
         methods: tuple[str, ...],
+        ours: str,
         metrics: tuple[str, ...],
         seeds: list[int],
         values: list[NDArray[np.float64]],
         costs: list[NDArray[np.float64]],
         mixtures: dict[str, list[Any]],
     ) -> None:
-        self.methods, self.metrics, self.seeds = methods, metrics, seeds
+        self.methods, self.ours = methods, ours
+        self.metrics, self.seeds = metrics, seeds
         self.values, self.costs, self.mixtures = values, costs, mixtures
         self.sample = Sample.of(values)
 
@@ -124,21 +154,22 @@ class _Table:
         cls,
         options: Options,
         store: RunStore,
-        methods: tuple[str, ...],
+        entries: Sequence[Entry],
         cells: list[tuple[int, CellSpec]],
+        ours: str,
     ) -> _Table:
         """The table of one data set."""
         metrics = gain_metrics(cells[0][1])
         values, costs = [], []
-        mixtures: dict[str, list[Any]] = {method: [] for method in methods}
+        mixtures: dict[str, list[Any]] = {entry.label: [] for entry in entries}
         for seed, cell in cells:
-            reference = run_of(cell, REFERENCE, seed)
+            (reference,) = options.sweep(cell, REFERENCE, seed)
             wanted = (*metrics, cost_metric(cell))
             base = np.stack([store.users(reference, name) for name in wanted], axis=1)
             columns, paid = [], []
-            for method in methods:
-                runs = sweep(options, cell, method, seed)
-                found = points(store, cell, runs, seed)
+            for entry in entries:
+                runs = options.sweep(cell, entry, seed)
+                found = points(options, store, cell, entry, seed)
                 tables = {
                     None: base,
                     **{
@@ -147,14 +178,15 @@ class _Table:
                     },
                 }
                 chosen = [best_mixture(found, cost) for cost in CURVE]
-                mixtures[method].append([_described(mixture, found) for mixture in chosen])
+                mixtures[entry.label].append([_described(mixture, found) for mixture in chosen])
                 for mixture in chosen:
                     served = sum(part.share * tables[part.index] for part in mixture)
                     columns.append(served[:, : len(metrics)] - base[:, : len(metrics)])
                     paid.append(1 - np.nanmean(served[:, -1]) / np.nanmean(base[:, -1]))
             values.append(np.concatenate(columns, axis=1))
-            costs.append(np.array(paid).reshape(len(methods), len(CURVE)))
-        return cls(methods, metrics, [seed for seed, _ in cells], values, costs, mixtures)
+            costs.append(np.array(paid).reshape(len(entries), len(CURVE)))
+        labels = tuple(entry.label for entry in entries)
+        return cls(labels, ours, metrics, [seed for seed, _ in cells], values, costs, mixtures)
 
     @classmethod
     def pooled(cls, tables: list[_Table]) -> _Table:
@@ -168,17 +200,17 @@ class _Table:
             costs.append(np.mean([table.costs[number] for table, number in pairs], axis=0))
         first = tables[0]
         nothing: dict[str, list[Any]] = {method: [] for method in first.methods}
-        return cls(first.methods, first.metrics, shared, values, costs, nothing)
+        return cls(first.methods, first.ours, first.metrics, shared, values, costs, nothing)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One entry a method, as the output contract has it."""
+        """One row an entry, as the output contract has it."""
         compared = {
-            cost: {m: self._against_ours(m, cost) for m in self.methods if m != OURS}
+            cost: {m: self._against_ours(m, cost) for m in self.methods if m != self.ours}
             for cost in COSTS
-            if OURS in self.methods
+            if self.ours in self.methods
         }
         adjusted = {
-            cost: holm({m: found.p for m, found in of_cost.items() if not m.endswith(AGAIN)})
+            cost: holm({m: found.p for m, found in of_cost.items() if m != A_A})
             for cost, of_cost in compared.items()
         }
         rows = []
@@ -192,7 +224,7 @@ class _Table:
                     entry["easq_minus_this"] = found.difference.to_dict()
                     entry["p"] = round(p, 4)
                     entry["easq_is"] = found.verdict(p)
-                elif method == OURS:
+                elif method == self.ours:
                     entry["easq_minus_this"] = {"mean": 0.0, "low": 0.0, "high": 0.0}
                 at_cost[f"{cost:.2f}"] = entry
             rows.append(
@@ -218,7 +250,7 @@ class _Table:
         return {**gains, "cost": round(float(np.mean(paid)), 4)}
 
     def _against_ours(self, method: str, cost: float) -> Comparison:
-        return self.sample.compare(self._column(OURS, cost), self._column(method, cost))
+        return self.sample.compare(self._column(self.ours, cost), self._column(method, cost))
 
     def _column(self, method: str, cost: float, metric: int = 0) -> int:
         place = self.methods.index(method) * len(CURVE) + CURVE.index(cost)

@@ -7,6 +7,7 @@ model of the run's seed, optimizers included, and then its trade-off weight.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import tensorflow as tf
 from easq_keras.models import build_method, method_info
 from experiments.cells import Cell, CellSpec, CellStore
 from experiments.judging import UserTable, judge, ranker_scores
+from experiments.response_weights import reweighted
 from experiments.runs import RANKERS, Result, RunSpec, RunStore, code_version
 from experiments.slate_arrays import Arrays
 from pipeline.training_input import LABELS, AnsweredSlates, training_batches
@@ -86,6 +88,7 @@ class Laboratory:
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
         self._cell: tuple[CellSpec, Cell] | None = None
         self._batches: tuple[Any, tf.data.Dataset, int] | None = None
+        self._offline: tuple[RunSpec, list[list[np.ndarray]]] | None = None
 
     def make(self, specs: Sequence[RunSpec]) -> None:
         """Trains once and judges each of these runs, which share one training.
@@ -161,6 +164,7 @@ class Laboratory:
         return float(getattr(settings, setting))
 
     def _train(self, spec: RunSpec, cell: Cell) -> tuple[_Compiled, dict[str, float]]:
+        offline = self._learnt_offline(spec, cell) if method_info(spec.method).pretrained else None
         batches, steps = self._training_batches(spec, cell)
         fresh = self._fresh(spec, cell)
         compiled = self._compiled.get(spec.structure)
@@ -173,11 +177,23 @@ class Laboratory:
         weight = self._weight(spec)
         if weight is not None:
             model.trade_off.assign(weight)
-        if method_info(spec.method).pretrained:
-            model.pretrain(lambda: batches)
+        if offline is not None:
+            _set_offline(model, offline)
         recorder = LastStretch(steps)
         model.fit(batches, epochs=1, verbose=0, callbacks=[recorder], shuffle=False)
         return compiled, recorder.last
+
+    def _learnt_offline(self, spec: RunSpec, cell: Cell) -> list[list[np.ndarray]]:
+        """What a method learns before its training; the same for all weights of its trade-off."""
+        key = dataclasses.replace(spec, weight=None)
+        if self._offline is None or self._offline[0] != key:
+            # Its first stage is EMER, which is compiled already.
+            base, _ = self._train(dataclasses.replace(key, method="EMER", settings=()), cell)
+            batches, _ = self._training_batches(spec, cell)
+            model = self._fresh(spec, cell)
+            model.pretrain(lambda: batches, base=base.model)
+            self._offline = key, [part.get_weights() for part in _offline_parts(model)]
+        return self._offline[1]
 
     def _fresh(self, spec: RunSpec, cell: Cell) -> keras.Model:
         keras.utils.set_random_seed(spec.model_seed)
@@ -195,9 +211,14 @@ class Laboratory:
         info = method_info(spec.method)
         replay = info.replays if spec.replay is None else spec.replay
         rows = spec.answered_per_batch if info.reads_answers else 0
-        key = (spec.cell, spec.batch_size, rows, replay and rows > 0, rows and spec.model_seed)
+        seed = spec.model_seed if rows else 0
+        key = (spec.cell, spec.batch_size, rows, replay, seed, spec.answer_weights)
         if self._batches is None or self._batches[0] != key:
             self._batches = None  # before the next ones need their room
+            if spec.answer_weights:
+                inverse = spec.answer_weights != "uniform"
+                answered = reweighted(cell.answered, cell.train, inverse=inverse)
+                cell = dataclasses.replace(cell, answered=answered)
             made = made_batches(cell, spec.batch_size, rows, replay, spec.model_seed)
             self._batches = (key, *made)
         return self._batches[1], self._batches[2]
@@ -250,6 +271,16 @@ def made_batches(
     steps = list(mixed.as_numpy_iterator())
     stacked = tf.nest.map_structure(lambda *parts: np.stack(parts), *steps)
     return tf.data.Dataset.from_tensor_slices(stacked), len(steps)
+
+
+def _offline_parts(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
+    return model.embedding.frozen, model.embedding.imputer
+
+
+def _set_offline(model: keras.Model, weights: list[list[np.ndarray]]) -> None:
+    for part, values in zip(_offline_parts(model), weights, strict=True):
+        part.set_weights(values)
+    model.pretrained.assign(1)
 
 
 def _scorer(model: keras.Model, jit: bool) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from easq_keras.models import METHODS, method_info
 from experiments.cells import DENSITIES, FULL, KUAIRAND, QUICK, SCENARIOS, SIMULATED, CellSpec
 from experiments.runs import RANKERS, RunSpec
 
-AGAIN = "-A/A"
 # The recommended preset, trained again from another seed: what chance alone makes of a difference.
-A_A = f"EASQ{AGAIN}"
+A_A = "EASQ-A/A"
 _OTHER_SEED = 1_000
-_QUICK_GRID = 3
+_QUICK_GRID = 2
+# The density at which all but the frontier, the table and the sparsity are looked at.
+MIDDLE = 2e-3
 # A denser log than this would answer more than the survey of the test split.
 SURVEYED_AT_MOST = 0.09
 
@@ -26,12 +29,47 @@ class UnknownNameError(ValueError):
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A row of a table: a method, perhaps with other settings.
+
+    Attributes:
+        label: what tables call it.
+        method: of `METHODS` or `RANKERS`.
+        settings: that differ from the method's, as `settings_of` gives them.
+        replay: as in `RunSpec`.
+        grid: weights to train it at; None: the method's.
+        seed_shift: added to the seed of the model.
+        answer_weights: as in `RunSpec`.
+    """
+
+    label: str
+    method: str
+    settings: tuple[tuple[str, Any], ...] = ()
+    replay: bool | None = None
+    grid: tuple[float, ...] | None = None
+    seed_shift: int = 0
+    answer_weights: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> Entry:
+        """The entry of a method, a ranker or `A_A` as it is."""
+        if name == A_A:
+            return cls(name, "EASQ", seed_shift=_OTHER_SEED)
+        return cls(name, name)
+
+    @property
+    def trade_off(self) -> str | None:
+        """The setting that is swept; None where there is none."""
+        return None if self.method in RANKERS else method_info(self.method).trade_off
+
+
+@dataclass(frozen=True)
 class Options:
     """What to run.
 
     Attributes:
         scenarios: of the simulator.
-        densities: answers a view in training.
+        densities: answers a view in training; None: those that the experiment is about.
         seeds: of worlds and of models.
         methods: of `METHODS`, `RANKERS` and `A_A`; None: all that the experiment is about.
         kuairand: whether KuaiRand is among the data sets.
@@ -39,7 +77,7 @@ class Options:
     """
 
     scenarios: tuple[str, ...] = SCENARIOS
-    densities: tuple[float, ...] = DENSITIES
+    densities: tuple[float, ...] | None = None
     seeds: tuple[int, ...] = tuple(range(8))
     methods: tuple[str, ...] | None = None
     kuairand: bool = False
@@ -52,7 +90,7 @@ class Options:
         for method in self.methods or ():
             if method not in (*METHODS, *RANKERS, A_A):
                 raise UnknownNameError("method", method, (*METHODS, *RANKERS, A_A))
-        for density in self.densities:
+        for density in self.densities or ():
             if not 1e-6 <= density <= SURVEYED_AT_MOST:
                 raise ValueError(
                     f"the density {density:g} is not between 1e-06 and {SURVEYED_AT_MOST:g}: it is "
@@ -72,10 +110,16 @@ class Options:
             )
         return wanted
 
-    def cells(self, seed: int) -> list[CellSpec]:
-        """The cells of a seed, those of middling density first."""
+    def cells(self, seed: int, densities: Sequence[float] = DENSITIES) -> list[CellSpec]:
+        """The cells of a seed, those of middling density first.
+
+        Args:
+            seed: of the world.
+            densities: where none were asked for.
+        """
         size = QUICK if self.quick else FULL
-        middle = sorted(self.densities, key=lambda density: abs(density - 2e-3))
+        densities = self.densities or (densities if not self.quick else _quick(densities))
+        middle = sorted(densities, key=lambda density: abs(density - MIDDLE))
         cells = [
             CellSpec(SIMULATED, scenario, density, seed, size=size)
             for density in middle
@@ -84,39 +128,39 @@ class Options:
         # The log is one and the same: its seeds are those of models.
         return [*cells, CellSpec(KUAIRAND, "", 0.0, 0)] if self.kuairand else cells
 
-    def grid(self, method: str) -> tuple[float | None, ...]:
-        """The weights at which a method is trained: its budget of tuning."""
-        if method in RANKERS:
+    def sweep(self, cell: CellSpec, entry: Entry, seed: int) -> list[RunSpec]:
+        """The runs of an entry in a cell, one a weight of its grid: its budget of tuning.
+
+        What reads no answers comes out the same at every density, and is run at one.
+        """
+        ranker = entry.method in RANKERS
+        if cell.dataset == SIMULATED and (ranker or not method_info(entry.method).reads_answers):
+            cell = dataclasses.replace(cell, density=DENSITIES[0])
+        return [
+            RunSpec(
+                cell,
+                entry.method,
+                weight,
+                settings=entry.settings,
+                replay=entry.replay,
+                model_seed=0 if ranker else seed + entry.seed_shift,
+                answer_weights=entry.answer_weights,
+            )
+            for weight in self.grid(entry)
+        ]
+
+    def grid(self, entry: Entry) -> tuple[float | None, ...]:
+        """The weights of an entry."""
+        if entry.trade_off is None:
             return (None,)
-        grid = method_info(method.removesuffix(AGAIN)).grid or (None,)
+        grid = entry.grid or method_info(entry.method).grid
         if self.quick and len(grid) > _QUICK_GRID:
-            return grid[:: (len(grid) - 1) // (_QUICK_GRID - 1)]
+            # The middle of the grid, where the budgets of cost are.
+            first = (len(grid) - _QUICK_GRID) // 2
+            return grid[first : first + _QUICK_GRID]
         return grid
 
 
-def run_of(
-    cell: CellSpec,
-    method: str,
-    seed: int,
-    weight: float | None = None,
-    **changes: object,
-) -> RunSpec:
-    """The run of a method in a cell.
-
-    What reads no answers comes out the same at every density, and is run at one.
-
-    Args:
-        cell: the data.
-        method: of `METHODS`, `RANKERS`, or `A_A`.
-        seed: of the model.
-        weight: of the trade-off.
-        **changes: other fields of `RunSpec`.
-    """
-    if method == A_A:
-        method, seed = method.removesuffix(AGAIN), seed + _OTHER_SEED
-    answers = method not in RANKERS and method_info(method).reads_answers
-    if not answers and cell.dataset == SIMULATED:
-        cell = CellSpec(cell.dataset, cell.scenario, DENSITIES[0], cell.seed, size=cell.size)
-    if method in RANKERS:
-        seed = 0
-    return RunSpec(cell, method, weight, model_seed=seed, **changes)
+def _quick(densities: Sequence[float]) -> tuple[float, ...]:
+    """The middling density, or the two ends where that is not among them all."""
+    return (MIDDLE,) if len(densities) <= len(DENSITIES) else (densities[0], densities[-1])

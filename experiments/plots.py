@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+# The budget at which bars compare.
+_COST = "0.05"
 _COLOURS = plt.get_cmap("tab20").colors
 
 
@@ -73,6 +76,94 @@ def _of(row: dict[str, Any], metric: str) -> dict[str, Any] | None:
     return row["satisfaction"].get(metric) or row["behaviour"].get(metric)
 
 
+def _at_cost(name: str, values: dict[str, Any], out: Path) -> list[Path]:
+    """One panel a data set: the gain of each row at 5 % of cost."""
+    figure, axes = _panels(values["datasets"], height=0.22 * _most_rows(values) + 1.2)
+    for axis, dataset in zip(axes, values["datasets"], strict=True):
+        rows = [(row["method"], row["at_cost"][_COST]["gain"]) for row in dataset["methods"]]
+        bars(axis, rows)
+        axis.set_title(dataset["name"], fontsize=9)
+        axis.set_xlabel("gain in satisfaction at 5 % loss of engagement", fontsize=7)
+    return [_saved(figure, out / f"{name}.png")]
+
+
+def _sparsity(values: dict[str, Any], out: Path) -> list[Path]:
+    """One panel a scenario: the gain at 5 % of cost against the density of answers."""
+    found: dict[str, dict[str, list[tuple[float, dict[str, Any]]]]] = {}
+    for dataset in values["datasets"]:
+        _, _, rest = dataset["name"].partition("-")
+        scenario, _, density = rest.partition("-")
+        if not density:
+            continue  # the pooled table, or a real log
+        for row in dataset["methods"]:
+            by_method = found.setdefault(scenario, {}).setdefault(row["method"], [])
+            by_method.append((float(density), row["at_cost"][_COST]["gain"]))
+    figure, axes = _panels(list(found), height=3.4)
+    for axis, (scenario, methods) in zip(axes, found.items(), strict=True):
+        for number, (method, points) in enumerate(methods.items()):
+            x = [density for density, _ in sorted(points, key=lambda point: point[0])]
+            of = [gain for _, gain in sorted(points, key=lambda point: point[0])]
+            axis.plot(x, [g["mean"] for g in of], color=_colour(number), marker="o", label=method)
+            low, high = [g["low"] for g in of], [g["high"] for g in of]
+            axis.fill_between(x, low, high, color=_colour(number), alpha=0.12, linewidth=0)
+        axis.set_xscale("log")
+        axis.set_title(scenario, fontsize=9)
+        axis.set_xlabel("answers a view")
+        axis.set_ylabel("gain at 5 % loss of engagement")
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
+    return [_saved(figure, out / "sparsity.png")]
+
+
+def _router(values: dict[str, Any], out: Path) -> list[Path]:
+    shown = ("router/share_active", "router/dead_experts", "router/all_dead_candidates")
+    first = values["datasets"][0]
+    figure, axes = _panels(shown, height=2.6)
+    for axis, metric in zip(axes, shown, strict=True):
+        bars(axis, [(row["method"], row["training"].get(metric)) for row in first["methods"]])
+        axis.set_title(metric, fontsize=9)
+    figure.suptitle(first["name"], fontsize=10)
+    return [_saved(figure, out / "router.png")]
+
+
+def _validity(values: dict[str, Any], out: Path) -> list[Path]:
+    figure, axes = _panels(values["rows"], height=3.0)
+    colours = {"satisfied": "tab:green", "uncertain": "tab:gray", "dissatisfied": "tab:red"}
+    for axis, row in zip(axes, values["rows"], strict=True):
+        behaviours = list(row["behaviours"])
+        for shift, (answer, colour) in enumerate(colours.items()):
+            for place, behaviour in enumerate(behaviours):
+                found = row["behaviours"][behaviour][answer]
+                if found is None:
+                    continue
+                lift, at = found["lift"], place + 0.25 * (shift - 1)
+                axis.bar(at, 100 * lift["mean"], width=0.25, color=colour)
+                ends = [100 * lift["low"], 100 * lift["high"]]
+                axis.plot([at, at], ends, color="black", linewidth=1)
+        axis.set_xticks(range(len(behaviours)), behaviours, rotation=30, fontsize=7)
+        axis.set_title(row["name"], fontsize=9)
+        axis.set_ylabel("lift over all shown videos, %")
+        axis.grid(alpha=0.3, axis="y")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
+    axes[0].legend(handles, list(colours), fontsize=7)
+    return [_saved(figure, out / "validity.png")]
+
+
+def _panels(entries: Sequence[Any], height: float) -> tuple[Any, list[Any]]:
+    figure, axes = plt.subplots(
+        1,
+        len(entries),
+        figsize=(4.2 * len(entries), height),
+        squeeze=False,
+        constrained_layout=True,
+    )
+    return figure, list(axes.flat)
+
+
+def _most_rows(values: dict[str, Any]) -> int:
+    return max(len(dataset["methods"]) for dataset in values["datasets"])
+
+
 def bars(axis: Any, entries: Sequence[tuple[str, dict[str, Any] | None]]) -> None:
     """Horizontal bars with intervals, the first on top."""
     for place, (_, interval) in enumerate(entries):
@@ -100,4 +191,10 @@ def _saved(figure: Any, path: Path) -> Path:
 _DRAW: dict[str, Callable[[dict[str, Any], Path], list[Path]]] = {
     "frontier": _frontier,
     "table1": _table1,
+    "ablation": functools.partial(_at_cost, "ablation"),
+    "sensitivity": functools.partial(_at_cost, "sensitivity"),
+    "bias": functools.partial(_at_cost, "bias"),
+    "sparsity": _sparsity,
+    "router": _router,
+    "validity": _validity,
 }

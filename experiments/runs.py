@@ -38,6 +38,8 @@ class RunSpec:
         replay: whether earlier answers are replayed; None: as the method does by default.
         model_seed: of the initial weights and of the replay.
         batch_size, answered_per_batch: slates a step.
+        answer_weights: "" leaves the answered stream as it is; "uniform" and "inverse propensity"
+            repeat its answers, see `experiments.response_weights`.
     """
 
     cell: CellSpec
@@ -48,11 +50,14 @@ class RunSpec:
     model_seed: int = 0
     batch_size: int = 32
     answered_per_batch: int = 32
+    answer_weights: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         values = dataclasses.asdict(self)
         values["settings"] = dict(self.settings)
+        if not self.answer_weights:
+            del values["answer_weights"]
         return values
 
     @property

@@ -6,6 +6,7 @@ weights of its grid that cost at most 5 % of engagement.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from experiments import frontier
 from experiments.cells import KUAIRAND, CellSpec
 from experiments.judging import ENGAGEMENT
 from experiments.matched import best_within
-from experiments.options import A_A, AGAIN, Options
+from experiments.options import A_A, Entry, Options
 from experiments.runs import RANKERS, RunSpec, RunStore
 from experiments.statistics import Sample, holm
+from experiments.workers import Place
 
-ABOUT = "every method on the paper's metrics and ours, at a budget of 5 % of engagement"
 BUDGET = 0.05
 SATISFACTION = (
     "hr@1",
@@ -41,59 +42,64 @@ _TRUE = ("true_ndcg@5", "true_top4", ENGAGEMENT)
 COMPARED = ("hr@1", "ndcg@5", "mrr", "pair_accuracy", "true_ndcg@5", "true_top4", ENGAGEMENT)
 
 
-def methods_of(options: Options, cell: CellSpec) -> tuple[str, ...]:
+def entries_of(options: Options, cell: CellSpec) -> list[Entry]:
     """All methods and rankers that the data know of."""
-    methods = options.chosen((*METHODS, A_A, *RANKERS))
-    return tuple(name for name in methods if name != "Oracle" or cell.dataset != KUAIRAND)
+    names = options.chosen((*METHODS, A_A, *RANKERS))
+    return [Entry.of(name) for name in names if name != "Oracle" or cell.dataset != KUAIRAND]
 
 
-def blocks(options: Options) -> list[list[RunSpec]]:
-    """The runs, a block a seed."""
-    return [
-        [
-            run
-            for cell in options.cells(seed)
-            for method in (frontier.REFERENCE, *methods_of(options, cell))
-            for run in frontier.sweep(options, cell, method, seed)
+@dataclass(frozen=True)
+class _Table1:
+    about: str
+
+    def blocks(self, options: Options) -> list[list[RunSpec]]:
+        """The runs, a block a seed."""
+        return [
+            [run for cell in options.cells(seed) for run in _runs(options, cell, seed)]
+            for seed in options.seeds
         ]
-        for seed in options.seeds
-    ]
+
+    def summary(self, options: Options, place: Place) -> dict[str, Any]:
+        """`table1.json`: what is done so far, by data set."""
+        store = place.runs
+        by_name: dict[str, list[tuple[int, CellSpec]]] = {}
+        for seed in options.seeds:
+            for cell in options.cells(seed):
+                if all(map(store.has, _runs(options, cell, seed))):
+                    by_name.setdefault(cell.name, []).append((seed, cell))
+        return {
+            "budget": BUDGET,
+            "datasets": [
+                {"name": name, "methods": _rows(options, store, cells)}
+                for name, cells in by_name.items()
+            ],
+        }
 
 
-def summary(options: Options, store: RunStore) -> dict[str, Any]:
-    """`table1.json`: what is done so far, by data set."""
-    by_name: dict[str, list[tuple[int, CellSpec]]] = {}
-    for seed in options.seeds:
-        for cell in options.cells(seed):
-            runs = [
-                run
-                for method in (frontier.REFERENCE, *methods_of(options, cell))
-                for run in frontier.sweep(options, cell, method, seed)
-            ]
-            if all(map(store.has, runs)):
-                by_name.setdefault(cell.name, []).append((seed, cell))
-    return {
-        "budget": BUDGET,
-        "datasets": [
-            {"name": name, "methods": _rows(options, store, cells)}
-            for name, cells in by_name.items()
-        ],
-    }
+EXPERIMENT = _Table1(
+    "every method on the paper's metrics and ours, at a budget of 5 % of engagement"
+)
+
+
+def _runs(options: Options, cell: CellSpec, seed: int) -> list[RunSpec]:
+    entries = (frontier.REFERENCE, *entries_of(options, cell))
+    return [run for entry in entries for run in options.sweep(cell, entry, seed)]
 
 
 def _rows(
     options: Options, store: RunStore, cells: list[tuple[int, CellSpec]]
 ) -> list[dict[str, Any]]:
-    methods = methods_of(options, cells[0][1])
+    entries = entries_of(options, cells[0][1])
+    methods = tuple(entry.label for entry in entries)
     known = cells[0][1].dataset != KUAIRAND
     metrics = [name for name in (*SATISFACTION, *BEHAVIOUR) if known or name not in _TRUE]
     chosen: dict[str, list[float | None]] = {method: [] for method in methods}
     values: list[NDArray[np.float64]] = []
     for seed, cell in cells:
         columns = []
-        for method in methods:
-            run = _chosen(options, store, cell, method, seed)
-            chosen[method].append(run.weight)
+        for entry in entries:
+            run = chosen_run(options, store, cell, entry, seed)
+            chosen[entry.label].append(run.weight)
             columns.extend(store.users(run, metric) for metric in metrics)
         values.append(np.stack(columns, axis=1))
     sample = Sample.of(values)
@@ -135,11 +141,14 @@ def _rows(
     ]
 
 
-def _chosen(options: Options, store: RunStore, cell: CellSpec, method: str, seed: int) -> RunSpec:
-    runs = frontier.sweep(options, cell, method, seed)
+def chosen_run(
+    options: Options, store: RunStore, cell: CellSpec, entry: Entry, seed: int
+) -> RunSpec:
+    """The run of an entry at the weight that validation picks."""
+    runs = options.sweep(cell, entry, seed)
     if len(runs) == 1:
         return runs[0]
-    return runs[best_within(frontier.points(store, cell, runs, seed), BUDGET)]
+    return runs[best_within(frontier.points(options, store, cell, entry, seed), BUDGET)]
 
 
 def _verdicts(
@@ -155,7 +164,7 @@ def _verdicts(
             method: sample.compare(column(frontier.OURS, metric), column(method, metric))
             for method in others
         }
-        adjusted = holm({m: of.p for m, of in found.items() if not m.endswith(AGAIN)})
+        adjusted = holm({m: of.p for m, of in found.items() if m != A_A})
         for method, comparison in found.items():
             p = adjusted.get(method, comparison.p)
             verdicts[method][metric] = comparison.verdict(p)

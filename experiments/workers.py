@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -153,8 +154,17 @@ def _started(context: Any, place: Place, number: int) -> _Worker:
     return _Worker(process, ours)
 
 
+def _end_with_parent() -> None:
+    """Ends this process as soon as its parent is gone, even in the middle of a run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
 def _work(connection: Connection, place: Place, number: int) -> None:
     """The life of a worker: one core, one thread."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[number % len(cores)]})
