@@ -43,8 +43,6 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
             the paper. A constant of 1 keeps most experts open at the start.
         kernel_initializer: Initializer of the experts' kernels, called once an expert.
         bias_initializer: Initializer of the experts' biases.
-        output_initializer: Initializer of the experts' output kernels. Defaults to None:
-            `kernel_initializer`. With `"zeros"` the layer returns 0 until it has learnt something.
         gate_regularizer: Regularizer of the gate's kernel.
         kernel_regularizer: Regularizer of the experts' kernels.
         bias_regularizer: Regularizer of the experts' biases.
@@ -84,7 +82,6 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
         gate_bias_initializer: Any = None,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
-        output_initializer: Any = None,
         gate_regularizer: Any = None,
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
@@ -105,7 +102,6 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
         self.gate_bias_initializer = initializers.get(gate_bias_initializer)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
-        self.output_initializer = initializers.get(output_initializer)
         self.gate_regularizer = regularizers.get(gate_regularizer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
@@ -163,23 +159,19 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
                 initializer=self.gate_bias_initializer,
             )
         )
-        self.hidden_kernel = self._expert_kernel(
-            "hidden_kernel", (experts, width, self.hidden_dim), self.kernel_initializer
-        )
+        self.hidden_kernel = self._expert_kernel("hidden_kernel", (experts, width, self.hidden_dim))
         self.hidden_bias = self._expert_bias("hidden_bias", (experts, self.hidden_dim))
         self.output_kernel = self._expert_kernel(
-            "output_kernel",
-            (experts, self.hidden_dim, self.units),
-            self.output_initializer or self.kernel_initializer,
+            "output_kernel", (experts, self.hidden_dim, self.units)
         )
         self.output_bias = self._expert_bias("output_bias", (experts, self.units))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: width})
 
-    def _expert_kernel(self, name: str, shape: Shape, initializer: Any) -> Any:
+    def _expert_kernel(self, name: str, shape: Shape) -> Any:
         return self.add_weight(
             name=name,
             shape=shape,
-            initializer=Stacked(initializer),
+            initializer=Stacked(self.kernel_initializer),
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
@@ -294,11 +286,6 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
             ),
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
-            "output_initializer": (
-                None
-                if self.output_initializer is None
-                else initializers.serialize(self.output_initializer)
-            ),
             "gate_regularizer": regularizers.serialize(self.gate_regularizer),
             "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
             "bias_regularizer": regularizers.serialize(self.bias_regularizer),

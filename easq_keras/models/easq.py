@@ -119,19 +119,6 @@ class EASQ(EMER):
         absolute = self.settings.satisfaction_loss == "bce"
         return self.make_network("satisfaction_tower", output_bias=absolute)
 
-    def output_initializer(self, name: str) -> str:
-        """Returns the initializer of the output kernel of a layer that scores.
-
-        As a logit ŝ starts at 0, undecided, as the LoRA delta does: nothing is transferred into ŷ
-        before answers have taught it, and the decay towards the initial values keeps no random
-        function in it.
-
-        Args:
-            name: Name of the layer.
-        """
-        undecided = name == "satisfaction_tower" and self.settings.satisfaction_loss == "bce"
-        return "zeros" if undecided else super().output_initializer(name)
-
     def _make_parts(self) -> None:
         self.satisfaction_tower = self.make_satisfaction_tower()
         self.behaviour_head = (

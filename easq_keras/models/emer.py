@@ -168,7 +168,6 @@ class EMER(keras.Model):
             "hidden_dim": self.settings.expert_hidden_dim,
             "router_norm": self.settings.router_norm,
             "gate_bias_initializer": None if bias is None else keras.initializers.Constant(bias),
-            "output_initializer": self.output_initializer(name),
             "name": name,
             "dtype": self.score_dtype,
         }
@@ -184,20 +183,8 @@ class EMER(keras.Model):
             output_bias: Whether a constant is added to all scores; a loss of pairs never sees it.
         """
         return ScoreNetwork(
-            self.settings.units,
-            output_bias=output_bias,
-            output_initializer=self.output_initializer(name),
-            name=name,
-            dtype=self.score_dtype,
+            self.settings.units, output_bias=output_bias, name=name, dtype=self.score_dtype
         )
-
-    def output_initializer(self, name: str) -> str:
-        """Returns the initializer of the output kernel of a layer that scores.
-
-        Args:
-            name: Name of the layer.
-        """
-        return "glorot_uniform"
 
     @property
     def score_dtype(self) -> Any:

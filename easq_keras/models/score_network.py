@@ -18,7 +18,6 @@ class ScoreNetwork(keras.layers.Layer):
     Args:
         hidden_dim: Width of the hidden layer.
         output_bias: Whether the output has a bias.
-        output_initializer: Initializer of the output's kernel.
         **kwargs: `name`, `dtype`, … of `keras.layers.Layer`.
 
     Raises:
@@ -30,17 +29,10 @@ class ScoreNetwork(keras.layers.Layer):
     (2, 3, 1)
     """
 
-    def __init__(
-        self,
-        hidden_dim: int,
-        output_bias: bool = True,
-        output_initializer: Any = "glorot_uniform",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, hidden_dim: int, output_bias: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.hidden_dim = positive_int("hidden_dim", hidden_dim)
         self.output_bias = bool(output_bias)
-        self.output_initializer = keras.initializers.get(output_initializer)
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
@@ -50,7 +42,6 @@ class ScoreNetwork(keras.layers.Layer):
         self.output_layer = keras.layers.Dense(
             1,
             use_bias=self.output_bias,
-            kernel_initializer=self.output_initializer,
             dtype=self.dtype_policy,
             name="output",
         )
@@ -70,5 +61,4 @@ class ScoreNetwork(keras.layers.Layer):
             **super().get_config(),
             "hidden_dim": self.hidden_dim,
             "output_bias": self.output_bias,
-            "output_initializer": keras.initializers.serialize(self.output_initializer),
         }

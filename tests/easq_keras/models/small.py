@@ -79,9 +79,7 @@ def batch(seed: int = 0, dense: int = 6, answered: int = ANSWERED, answers: bool
 
 
 def wake(model: EASQ, seed: int = 0) -> None:
-    """Gives the delta and the tower of ŝ other values than the zeros they start from."""
-    rng = np.random.default_rng(seed)
-    parts = [layer for layer in (model.lora, model.satisfaction_tower) if layer is not None]
-    for variable in (variable for part in parts for variable in part.trainable_variables):
-        if not np.any(variable):
-            variable.assign(rng.normal(0, 0.3, variable.shape))
+    """Gives the delta's B other values than its zeros, as training does."""
+    if model.lora is not None:
+        kernel = model.lora.lora_kernel_b
+        kernel.assign(np.random.default_rng(seed).normal(0, 0.3, kernel.shape))
