@@ -28,10 +28,16 @@ def cell(cells) -> Cell:
 
 
 @pytest.fixture
+def few_steps_a_call(monkeypatch) -> None:
+    """Steps of one call are traced one by one, which here would take longer than to run them."""
+    monkeypatch.setattr("experiments.laboratory.STEPS_PER_EXECUTION", 1)
+
+
+@pytest.fixture
 def store(tmp_path) -> RunStore:
     return RunStore(tmp_path / "runs")
 
 
 @pytest.fixture
-def laboratory(cells, store) -> Laboratory:
+def laboratory(cells, store, few_steps_a_call) -> Laboratory:
     return Laboratory(cells, store, jit_compile=False)
