@@ -112,7 +112,7 @@ _INFOS = (
         name="Blend",
         about="EASQ without transfer; both scores are added when a slate is ranked.",
         model=Blend,
-        grid=(0.2, 0.35, 0.5, 0.65, 0.8, 1.0),
+        grid=(0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0),
     ),
     MethodInfo(
         name="EASQ",
