@@ -25,6 +25,23 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("easq")
 _SERVER_SECONDS = 120
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _own_or_given_before(context: click.Context, _: click.Parameter, own: Path | None) -> Workdir:
+    """The work folder of a subcommand: its own option, or the one before its name."""
+    from pipeline.local_runner import Workdir
+
+    return context.obj if own is None else Workdir(own)
+
+
+_in_workdir = click.option(
+    "--workdir",
+    "place",
+    type=_FOLDER,
+    callback=_own_or_given_before,
+    help="Work folder of easq online.  [default: easq_run]",
+)
 
 
 @click.group(
@@ -35,7 +52,7 @@ _SERVER_SECONDS = 120
 )
 @click.option(
     "--workdir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_FOLDER,
     default=Path("easq_run"),
     show_default=True,
     help="Folder of a finished easq run: its transform graph, settings and model are gone on with.",
@@ -117,7 +134,7 @@ def command(
 
 
 @command.command("status")
-@click.pass_obj
+@_in_workdir
 def status(place: Workdir) -> None:
     """Say what has been learnt, what is served, and what each version was learnt from."""
     from pipeline.online import series
@@ -140,7 +157,7 @@ def status(place: Workdir) -> None:
 
 @command.command("trace")
 @click.argument("version", type=int)
-@click.pass_obj
+@_in_workdir
 def trace(place: Workdir, version: int) -> None:
     """List the spans that a served VERSION was learnt from, by its lineage in ML Metadata."""
     from pipeline.online.lineage import learnt_spans
@@ -156,7 +173,7 @@ def trace(place: Workdir, version: int) -> None:
 
 
 @command.command("rollback")
-@click.pass_obj
+@_in_workdir
 def rollback(place: Workdir) -> None:
     """Withdraw the newest version: the one before it is served and learnt from.
 

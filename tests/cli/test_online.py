@@ -47,6 +47,13 @@ def test_status_says_what_was_learnt_and_what_is_served(workdir, capsys):
     ]
 
 
+def test_the_work_folder_may_come_after_the_subcommand(workdir, capsys):
+    assert online(workdir, "status") == 0
+    before = capsys.readouterr().out
+    assert main(["online", "status", "--workdir", str(workdir.root)]) == 0
+    assert capsys.readouterr().out == before
+
+
 def test_rollback_withdraws_one_version_after_the_other(workdir, capsys):
     folder = OnlineFolder(workdir)
     assert online(workdir, "rollback") == 0
