@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from experiments.options import Options
 from experiments.plots import plot
 from experiments.runs import code_version
 from experiments.tables import write_page
+from experiments.whole_files import whole_file
 from experiments.workers import Failure, Place, make_runs
 
 
@@ -45,7 +45,6 @@ def conduct(place: Place, name: str, options: Options, *, workers: int) -> list[
 
 def write_summary(path: Path, values: dict[str, Any]) -> None:
     """Writes a summary as compact JSON, in one step."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +39,39 @@ class FittedTransform:
 
 def fit_transform(examples: pa.RecordBatch, config: DatasetConfig, folder: Path) -> None:
     """Fits the graph on slates with TFT and writes it to `folder`, in one step."""
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    os.replace(fit_graph(encode_examples(examples).to_pylist(), config, partial), folder)
+    shutil.rmtree(partial)
+
+
+def fit_graph(examples: Iterable[bytes], config: DatasetConfig, scratch: Path) -> Path:
+    """Fits the graph on serialized slates with TFT.
+
+    Args:
+        examples: what to fit it on.
+        config: the dataset.
+        scratch: a folder to work in.
+
+    Returns:
+        The graph's folder in `scratch`.
+    """
     import apache_beam as beam
     import tensorflow_transform.beam as tft_beam
     from apache_beam.options.pipeline_options import PipelineOptions
     from tfx_bsl.public import tfxio
 
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    records = str(partial / "slates.tfrecord")
+    records = str(scratch / "slates.tfrecord")
     with tf.io.TFRecordWriter(records) as writer:
-        for example in encode_examples(examples).to_pylist():
+        for example in examples:
             writer.write(example)
     source = tfxio.TFExampleRecord(records, schema=slate_schema(config))
     custom: dict[str, Any] = {"dataset_config": config.to_json()}
     options = PipelineOptions(["--runner=FnApiRunner"])
-    with beam.Pipeline(options=options) as pipeline, tft_beam.Context(str(partial / "tmp")):
+    with beam.Pipeline(options=options) as pipeline, tft_beam.Context(str(scratch / "tmp")):
         data = pipeline | source.BeamSource()
         graph = (data, source.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(
             lambda inputs: preprocessing_fn(inputs, custom)
         )
-        _ = graph | tft_beam.WriteTransformFn(str(partial / "graph"))
-    os.replace(partial / "graph", folder)
-    shutil.rmtree(partial)
+        _ = graph | tft_beam.WriteTransformFn(str(scratch / "graph"))
+    return scratch / "graph"

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from experiments.cells import CellSpec
 from experiments.slate_arrays import load_arrays, save_arrays
+from experiments.whole_files import whole_file
 
 # Rankings that need no training.
 RANKERS = ("Oracle", "Popularity", "Random")
@@ -133,11 +133,9 @@ class RunStore:
         """
         arrays = {"names": np.array(list(names)), "values": values.astype(np.float32)}
         save_arrays(self._arrays(spec), arrays)
-        path = self._json(spec)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         text = json.dumps(dataclasses.asdict(result), indent=1, allow_nan=False)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        with whole_file(self._json(spec)) as partial:
+            partial.write_text(text, encoding="utf-8")
 
     def result(self, spec: RunSpec) -> Result:
         """The result of a run that is done."""

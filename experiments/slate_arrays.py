@@ -6,7 +6,6 @@ the pipeline, and kept as arrays.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from experiments.whole_files import whole_file
 from pipeline.evaluation.slates import candidate_hashes, text_hash
 from pipeline.example_gen.columnar import one_chunk, take
 from pipeline.example_gen.example_encoding import encode_examples
@@ -190,10 +190,8 @@ def _chunks(examples: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 def save_arrays(path: Path, arrays: Arrays) -> None:
     """Writes arrays to a `.npz` file in one step: there is all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)
-    os.replace(partial, path)
 
 
 def load_arrays(path: Path) -> Arrays:

@@ -6,12 +6,12 @@ Generated from the JSON files alone, so that what a page says and what was measu
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.catalogue import NAMES, experiment
+from experiments.whole_files import whole_file
 
 PAGE = "README.md"
 
@@ -28,9 +28,8 @@ def write_page(folder: Path) -> Path:
             values = json.loads(file.read_text(encoding="utf-8"))
             parts.append(_section(name, values, folder))
     page = folder / PAGE
-    partial = page.with_name(f"{PAGE}.{os.getpid()}.partial")
-    partial.write_text("\n".join(parts), encoding="utf-8")
-    os.replace(partial, page)
+    with whole_file(page) as partial:
+        partial.write_text("\n".join(parts), encoding="utf-8")
     return page
 
 

@@ -200,9 +200,7 @@ class Learner:
         slates = joined([slates for slates, _ in held_out])
         late = joined([late for _, late in held_out])
         mine, others = (
-            None
-            if model is None
-            else [self.candidate_scores(model, part) for part in (slates, late)]
+            [self.candidate_scores(model, part) for part in (slates, late)]
             for model in (candidate, blessed)
         )
         answered = np.flatnonzero(slates.has_answer)

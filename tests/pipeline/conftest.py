@@ -1,7 +1,5 @@
 """A tiny dataset, three hand-written slates of it, and the transform graph fitted on them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -110,29 +108,9 @@ def tiny_examples() -> list[bytes]:
 @pytest.fixture(scope="session")
 def tiny_transform_dir(tiny_dataset, tiny_examples, tmp_path_factory) -> str:
     """The transform graph, fitted by TFT on the three slates."""
-    import apache_beam as beam
-    import tensorflow_transform.beam as tft_beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-    from tfx_bsl.public import tfxio
+    from experiments.fitted_transform import fit_graph
 
-    from pipeline.slate_schema import slate_schema
-    from pipeline.transform import preprocessing_fn
-
-    folder: Path = tmp_path_factory.mktemp("tiny_transform")
-    records = str(folder / "slates.tfrecord")
-    with tf.io.TFRecordWriter(records) as writer:
-        for example in tiny_examples:
-            writer.write(example)
-    source = tfxio.TFExampleRecord(records, schema=slate_schema(tiny_dataset))
-    config = {"dataset_config": tiny_dataset.to_json()}
-    options = PipelineOptions(["--runner=FnApiRunner"])
-    with beam.Pipeline(options=options) as pipeline, tft_beam.Context(str(folder / "tmp")):
-        data = pipeline | source.BeamSource()
-        graph = (data, source.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(
-            lambda inputs: preprocessing_fn(inputs, config)
-        )
-        _ = graph | tft_beam.WriteTransformFn(str(folder / "graph"))
-    return str(folder / "graph")
+    return str(fit_graph(tiny_examples, tiny_dataset, tmp_path_factory.mktemp("tiny_transform")))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,16 @@
+"""Files that are there as a whole or not at all, whatever stops their writer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a place of this process to write to, which takes the name `path` at the end."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    yield partial
+    os.replace(partial, path)
