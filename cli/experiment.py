@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.errors import JobError
+
+if TYPE_CHECKING:
+    from experiments.options import Options
 
 
 @click.command(
@@ -54,14 +57,10 @@ def command(
     """Run the experiment NAME, or `all`; what is done stays done when it is stopped.
 
     NAME: validity, frontier, table1, ablation, router, sparsity, sensitivity, bias; or `report`,
-    which runs nothing and writes the page anew. Writes OUT/NAME.json, plots OUT/NAME*.png,
-    OUT/README.md with all tables, and OUT/runs/, one result a run.
+    which runs nothing and writes all tables anew from the runs that are there. Writes
+    OUT/NAME.json, plots OUT/NAME*.png, OUT/README.md with all tables, and OUT/runs/, one result a
+    run.
     """
-    if name == "report":
-        from experiments.tables import write_page
-
-        click.echo(f"Written: {write_page(out)}")
-        return
     given: dict[str, Any] = {"quick": quick, "kuairand": kuairand_dir is not None}
     if scenarios:
         given["scenarios"] = scenarios
@@ -71,7 +70,26 @@ def command(
         given["seeds"] = _seeds(seeds or "0-1")
     if methods:
         given["methods"] = methods
-    _conduct(name, out, kuairand_dir, given, workers)
+    if name == "report":
+        _report(out, kuairand_dir, given)
+    else:
+        _conduct(name, out, kuairand_dir, given, workers)
+
+
+def _report(out: Path, kuairand: Path | None, given: dict[str, Any]) -> None:
+    from experiments.conduct import report
+    from experiments.workers import Place
+
+    click.echo(f"Written: {report(Place(out, kuairand), _options(given))}")
+
+
+def _options(given: dict[str, Any]) -> Options:
+    from experiments.options import Options
+
+    try:
+        return Options(**given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _conduct(
@@ -83,16 +101,15 @@ def _conduct(
     with framework_log(out / "experiment.log") as terminal, ProgressDisplay(terminal) as display:
         from experiments.catalogue import NAMES, experiment
         from experiments.conduct import conduct
-        from experiments.options import Options
         from experiments.workers import Place
 
         try:
             names = NAMES if name == "all" else (name,)
             for each in names:
                 experiment(each)
-            options = Options(**given)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
+        options = _options(given)
         place = Place(out, kuairand)
         failures = []
         for each in names:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from experiments.cells import CellSpec
 from experiments.frontier import Frontier
 from experiments.options import MIDDLE, Entry, Options
 
 UNIFORM, INVERSE = "uniform", "inverse propensity"
 
 
-def entries(options: Options) -> list[Entry]:
+def entries(options: Options, cell: CellSpec) -> list[Entry]:
     """EASQ and the blend, with answers counted alike and by inverse propensity."""
-    del options
+    del options, cell
     return [
         Entry("EASQ", "EASQ", answer_weights=UNIFORM),
         Entry("EASQ, IPW", "EASQ", answer_weights=INVERSE),

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.catalogue import experiment
+from experiments.catalogue import NAMES, experiment
 from experiments.dispatch import tasks_of
 from experiments.options import Options
 from experiments.plots import plot
@@ -29,18 +29,38 @@ def conduct(place: Place, name: str, options: Options, *, workers: int) -> list[
     Returns:
         The trainings that failed; what depends on them is left out of the summary.
     """
-    of = experiment(name)
-    failures = make_runs(place, name, tasks_of(of.blocks(options)), workers=workers)
+    tasks = tasks_of(experiment(name).blocks(options))
+    failures = make_runs(place, name, tasks, workers=workers)
+    _write(place, name, options, experiment(name).summary(options, place))
+    write_page(place.out)
+    return failures
+
+
+def report(place: Place, options: Options) -> Path:
+    """Writes all summaries anew from the runs that are there, and the page; nothing is run.
+
+    An experiment of which no data set has runs enough to compare two rows keeps the summary it has.
+
+    Returns:
+        The page.
+    """
+    for name in NAMES:
+        if experiment(name).blocks(options):
+            values = experiment(name).summary(options, place)
+            if any(len(dataset["methods"]) > 1 for dataset in values["datasets"]):
+                _write(place, name, options, values)
+    return write_page(place.out)
+
+
+def _write(place: Place, name: str, options: Options, summary: dict[str, Any]) -> None:
     values = {
         "experiment": name,
         "options": dataclasses.asdict(options),
         "code": code_version(),
-        **of.summary(options, place),
+        **summary,
     }
     write_summary(place.out / f"{name}.json", values)
     plot(name, values, place.out)
-    write_page(place.out)
-    return failures
 
 
 def write_summary(path: Path, values: dict[str, Any]) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easq_keras.models import METHODS, method_info
-from experiments.cells import DENSITIES, KUAIRAND, USUAL_BIAS, CellSpec
+from experiments.cells import DENSITIES, KUAIRAND, SIMULATED, USUAL_BIAS, CellSpec
 from experiments.judging import ENGAGEMENT
 from experiments.matched import COSTS, Mixture, Point, best_mixture
-from experiments.options import A_A, Entry, Options
+from experiments.options import A_A, MIDDLE, Entry, Options
 from experiments.runs import RunSpec, RunStore
 from experiments.statistics import Comparison, Sample, holm
 from experiments.workers import Place
@@ -23,6 +23,10 @@ REFERENCE = Entry.of("EMER")
 OURS = "EASQ"
 # Points of the plotted curves; the compared ones are among them.
 CURVE = (0.01, 0.02, 0.03, 0.05, 0.075, 0.10, 0.15, 0.20)
+
+
+# What is compared with EASQ's own parts is looked at in the middle only.
+_ONLY_IN_THE_MIDDLE = ("EASQ-w/o-LoRA", "EASQ-w/o-MoE", "EASQ-TopK")
 
 
 def swept_methods() -> tuple[str, ...]:
@@ -46,14 +50,14 @@ class Frontier:
 
     Attributes:
         about: one line.
-        entries: its rows; they may depend on the options.
+        entries: its rows; they may depend on the options and the cell.
         densities: answers a view, where none were asked for.
         answer_biases: see `SimulatorConfig.answer_bias`.
         ours: the label that is compared with each of the others.
     """
 
     about: str
-    entries: Callable[[Options], Sequence[Entry]]
+    entries: Callable[[Options, CellSpec], Sequence[Entry]]
     densities: tuple[float, ...] = DENSITIES
     answer_biases: tuple[float, ...] = (USUAL_BIAS,)
     ours: str = OURS
@@ -68,7 +72,7 @@ class Frontier:
 
     def runs(self, options: Options, cell: CellSpec, seed: int) -> list[RunSpec]:
         """The runs of a cell."""
-        entries = (REFERENCE, *self.entries(options))
+        entries = (REFERENCE, *self.entries(options, cell))
         return [run for entry in entries for run in options.sweep(cell, entry, seed)]
 
     def blocks(self, options: Options) -> list[list[RunSpec]]:
@@ -78,23 +82,31 @@ class Frontier:
             for seed in options.seeds
         ]
 
-    def whole_cells(
+    def done(
         self, options: Options, store: RunStore
-    ) -> dict[str, list[tuple[int, CellSpec]]]:
-        """By data set the seeds and cells of which every run is done: only they count."""
-        found: dict[str, list[tuple[int, CellSpec]]] = {}
+    ) -> dict[str, tuple[list[Entry], list[tuple[int, CellSpec]]]]:
+        """By data set the rows there is something to say of, and the seeds and cells that count.
+
+        A row counts that is done at half of the seeds at least, beside `ours`; a seed counts at
+        which all these rows are done, so that all of them are compared on the same users.
+        """
+        cells: dict[str, list[tuple[int, CellSpec]]] = {}
         for seed in options.seeds:
             for cell in self.cells(options, seed):
-                if all(map(store.has, self.runs(options, cell, seed))):
-                    found.setdefault(cell.name, []).append((seed, cell))
-        return found
+                cells.setdefault(cell.name, []).append((seed, cell))
+        found = {}
+        for name, of in cells.items():
+            rows = self.entries(options, of[0][1])
+            found[name] = done_together(options, store, rows, of, self.ours)
+        return {name: (rows, of) for name, (rows, of) in found.items() if rows and of}
 
     def summary(self, options: Options, place: Place) -> dict[str, Any]:
         """What is done so far, in the form of `frontier.json`."""
-        store, entries = place.runs, self.entries(options)
+        store = place.runs
+        done = self.done(options, store)
         tables = {
             name: _Table.of(options, store, entries, cells, self.ours)
-            for name, cells in self.whole_cells(options, store).items()
+            for name, (entries, cells) in done.items()
         }
         datasets = [{"name": name, "methods": table.rows()} for name, table in tables.items()]
         simulated = [table for name, table in tables.items() if name != KUAIRAND]
@@ -102,13 +114,35 @@ class Frontier:
             datasets.append({"name": "simulated", "methods": _Table.pooled(simulated).rows()})
         tuning = {
             entry.label: {"setting": entry.trade_off, "grid": list(options.grid(entry))}
+            for entries, _ in done.values()
             for entry in entries
         }
         return {"costs": list(COSTS), "tuning": tuning, "datasets": datasets}
 
 
-def _entries(options: Options) -> list[Entry]:
-    return [Entry.of(name) for name in options.chosen(swept_methods())]
+def done_together(
+    options: Options,
+    store: RunStore,
+    entries: Sequence[Entry],
+    cells: Sequence[tuple[int, CellSpec]],
+    ours: str,
+) -> tuple[list[Entry], list[tuple[int, CellSpec]]]:
+    """Rows and cells of a data set that can be compared, see `Frontier.done`."""
+
+    def has(entry: Entry, seed: int, cell: CellSpec) -> bool:
+        return all(map(store.has, options.sweep(cell, entry, seed)))
+
+    first = [REFERENCE, *(entry for entry in entries if entry.label == ours)]
+    begun = [of for of in cells if all(has(entry, *of) for entry in first)]
+    rows = [e for e in entries if 2 * sum(has(e, *of) for of in begun) >= max(len(begun), 1)]
+    return rows, [of for of in begun if all(has(entry, *of) for entry in rows)]
+
+
+def _entries(options: Options, cell: CellSpec) -> list[Entry]:
+    names = options.chosen(swept_methods())
+    if options.methods is None and cell.dataset == SIMULATED and cell.density != MIDDLE:
+        names = tuple(name for name in names if name not in _ONLY_IN_THE_MIDDLE)
+    return [Entry.of(name) for name in names]
 
 
 EXPERIMENT = Frontier(
@@ -190,17 +224,28 @@ class _Table:
 
     @classmethod
     def pooled(cls, tables: list[_Table]) -> _Table:
-        """All data sets at once: a seed's users are those of all its worlds."""
+        """All data sets at once, with the rows they share: a seed's users are those of all."""
         shared = sorted(set.intersection(*(set(table.seeds) for table in tables)))
+        common = set.intersection(*(set(table.methods) for table in tables))
+        methods = tuple(method for method in tables[0].methods if method in common)
         values, costs = [], []
         for seed in shared:
-            at = [table.seeds.index(seed) for table in tables]
-            pairs = list(zip(tables, at, strict=True))
+            pairs = [(table._of(methods), table.seeds.index(seed)) for table in tables]
             values.append(np.concatenate([table.values[number] for table, number in pairs]))
             costs.append(np.mean([table.costs[number] for table, number in pairs], axis=0))
         first = tables[0]
-        nothing: dict[str, list[Any]] = {method: [] for method in first.methods}
-        return cls(first.methods, first.ours, first.metrics, shared, values, costs, nothing)
+        nothing: dict[str, list[Any]] = {method: [] for method in methods}
+        return cls(methods, first.ours, first.metrics, shared, values, costs, nothing)
+
+    def _of(self, methods: tuple[str, ...]) -> _Table:
+        """The same table with some of its rows."""
+        places = [self.methods.index(method) for method in methods]
+        width = len(CURVE) * len(self.metrics)
+        columns = np.concatenate([np.arange(at * width, (at + 1) * width) for at in places])
+        values = [of_seed[:, columns] for of_seed in self.values]
+        costs = [of_seed[places] for of_seed in self.costs]
+        mixtures = {method: self.mixtures[method] for method in methods}
+        return _Table(methods, self.ours, self.metrics, self.seeds, values, costs, mixtures)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row an entry, as the output contract has it."""

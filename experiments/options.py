@@ -15,7 +15,7 @@ from experiments.runs import RANKERS, RunSpec
 A_A = "EASQ-A/A"
 _OTHER_SEED = 1_000
 _QUICK_GRID = 2
-# The density at which all but the frontier, the table and the sparsity are looked at.
+# The density at which all but the frontier and the sparsity are looked at.
 MIDDLE = 2e-3
 # A denser log than this would answer more than the survey of the test split.
 SURVEYED_AT_MOST = 0.09

@@ -36,15 +36,15 @@ class _Router(frontier.Frontier):
         store = place.runs
         return {
             "datasets": [
-                {"name": name, "methods": [_row(options, store, entry, of) for entry in entries()]}
-                for name, of in self.whole_cells(options, store).items()
+                {"name": name, "methods": [_row(options, store, entry, of) for entry in rows]}
+                for name, (rows, of) in self.done(options, store).items()
             ]
         }
 
 
 EXPERIMENT = _Router(
     "ReLU against Top-K routing: share of active experts, dead experts, candidates without any",
-    lambda options: entries(),
+    lambda options, cell: entries(),
     (MIDDLE,),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.cells import CellSpec
 from experiments.frontier import Frontier
 from experiments.options import Entry, Options
 
@@ -17,7 +18,8 @@ METHODS = (
 )
 
 
-def _entries(options: Options) -> list[Entry]:
+def _entries(options: Options, cell: CellSpec) -> list[Entry]:
+    del cell
     return [Entry.of(name) for name in options.chosen(METHODS)]
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from easq_keras.models import method_info
 from experiments.catalogue import NAMES, experiment
-from experiments.conduct import conduct
+from experiments.cells import DENSITIES
+from experiments.conduct import conduct, report
 from experiments.frontier import EXPERIMENT as FRONTIER
-from experiments.options import A_A, Options, UnknownNameError
+from experiments.options import A_A, MIDDLE, Options, UnknownNameError
 from experiments.runs import RunStore
 from experiments.tables import write_page
 from experiments.workers import Place
@@ -57,13 +58,48 @@ def test_the_budget_of_tuning_is_in_the_results(place):
     assert values["options"]["seeds"] == [0, 1]
 
 
-def test_a_seed_that_is_not_whole_does_not_count(place):
-    asked = options()
-    first, second = FRONTIER.blocks(asked)
-    write_results(place.runs, [first, second[:-1]])
+def test_a_seed_counts_at_which_all_rows_are_done_and_a_row_that_is_done_at_half_of_them(place):
+    asked = options(seeds=(0, 1, 2))
+    blocks = FRONTIER.blocks(asked)
+    last = [
+        [run for run in block if seed == 0 or run.method != "EMER_s-level"]
+        for seed, block in enumerate(blocks)
+    ]
 
+    write_results(place.runs, [blocks[0], blocks[1], last[2]])
     (dataset,) = FRONTIER.summary(asked, place)["datasets"]
-    assert {row["seeds"] for row in dataset["methods"]} == {1}
+    assert {row["method"]: row["seeds"] for row in dataset["methods"]} == {
+        "EMER_s-level": 2,
+        "Blend": 2,
+        "EASQ": 2,
+    }
+
+
+def test_a_row_that_is_hardly_begun_is_left_out(place):
+    asked = options(seeds=(0, 1, 2))
+    blocks = FRONTIER.blocks(asked)
+    rest = [[run for run in block if run.method != "EMER_s-level"] for block in blocks[1:]]
+
+    write_results(place.runs, [blocks[0], *rest])
+    (dataset,) = FRONTIER.summary(asked, place)["datasets"]
+    assert {row["method"]: row["seeds"] for row in dataset["methods"]} == {"Blend": 3, "EASQ": 3}
+
+
+def test_a_report_is_of_the_runs_that_are_there(place):
+    """Two seeds of the frontier are enough for `frontier` and `table1`, not for `sensitivity`."""
+    write_results(place.runs, FRONTIER.blocks(options()))
+
+    page = report(place, options()).read_text(encoding="utf-8")
+    assert {path.stem for path in place.out.glob("*.json")} >= {"frontier", "table1"}
+    assert "## frontier" in page
+    assert "## sensitivity" not in page
+
+
+def test_parts_of_easq_are_swept_at_the_middle_density_only():
+    (block,) = FRONTIER.blocks(Options(seeds=(0,)))
+    densities = {run.cell.density for run in block if run.method == "EASQ-w/o-LoRA"}
+    assert densities == {MIDDLE}
+    assert {run.cell.density for run in block if run.method == "EASQ"} == set(DENSITIES)
 
 
 def test_several_cells_are_pooled_too(place):
