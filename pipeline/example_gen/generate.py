@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -13,6 +12,7 @@ from pipeline.example_gen.example_files import OutputFolder
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.logs.errors import LogError
 from pipeline.logs.files import LogPart
+from pipeline.logs.places import file_size
 from pipeline.logs.readers import find_tables
 
 SPLITS = ("train", "eval", "answered")
@@ -54,7 +54,7 @@ def generate_examples(
 
 def _shards(tables: dict[str, tuple[LogPart, ...]]) -> int:
     paths = {part.path for parts in tables.values() for part in parts}
-    return -(-sum(Path(path).stat().st_size for path in paths) // _BYTES_PER_SHARD)
+    return -(-sum(map(file_size, paths)) // _BYTES_PER_SHARD)
 
 
 def _empty_split(split: str, data_dir: str, report: dict[str, Any]) -> LogError:

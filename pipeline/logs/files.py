@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,15 @@ import pyarrow.parquet as pq
 from pipeline.logs.checked import suggest
 from pipeline.logs.columns import Table
 from pipeline.logs.errors import LogError
+from pipeline.logs.places import (
+    is_folder,
+    is_remote,
+    joined,
+    matching_files,
+    names_in,
+    open_file,
+    open_stream,
+)
 
 BATCH_ROWS = 65_536
 _CSV_BLOCK_BYTES = 4 << 20
@@ -27,7 +36,7 @@ class LogPart:
 
     Attributes:
         table: impressions, questionnaires, users or items.
-        path: the file.
+        path: the file; a URI where it lies in an object store.
         name: the file relative to the data directory.
         index: number of the file within the table, in the order of the names.
         row_groups: of a Parquet file; empty for a CSV.
@@ -58,43 +67,44 @@ class RawBatch:
     malformed: list[tuple[int, int, int]] = field(default_factory=list)
 
 
-def find_files(table: Table, table_name: str, data_dir: str | Path) -> list[Path]:
-    """A table's files in the order of their names.
+def find_files(table: Table, table_name: str, data_dir: str | Path) -> list[str]:
+    """A table's files, relative to the data directory, in the order of their names.
 
     Raises:
         LogError: no such directory, no file matches, or a file lies there twice (zipped too).
     """
-    root = Path(data_dir)
     wanted = " or ".join(table.path)
-    if not root.is_dir():
-        raise LogError(str(root), "no such directory", "give the directory that holds the logs")
-    found = {
-        path
-        for pattern in table.path
-        for path in root.glob(pattern)
-        if path.is_file() and not path.name.startswith(".")
-    }
+    with _reading(data_dir):
+        there = is_folder(data_dir)
+        found = {
+            name
+            for pattern in (table.path if there else ())
+            for name in matching_files(data_dir, pattern)
+            if not PurePosixPath(name).name.startswith(".")
+        }
+    if not there:
+        raise LogError(str(data_dir), "no such directory", "give the directory that holds the logs")
     if not found:
-        there = sorted(path.name for path in root.iterdir() if path.name.endswith(DATA_SUFFIXES))
-        held = f"the directory holds {', '.join(there[:8]) or 'no Parquet or CSV file'}"
+        tables = [name for name in names_in(data_dir)[0] if name.endswith(DATA_SUFFIXES)]
+        held = f"the directory holds {', '.join(tables[:8]) or 'no Parquet or CSV file'}"
         raise LogError(
-            str(root / table.path[0]),
+            joined(data_dir, table.path[0]),
             f"no file matches tables.{table_name}.path ({wanted})",
             f"{held}; put the file there or change tables.{table_name} in the dataset config",
         )
-    by_stem: dict[str, Path] = {}
-    for path in sorted(found):
-        stem = str(path)
+    by_stem: dict[str, str] = {}
+    for name in sorted(found):
+        stem = name
         for suffix in (".gz", ".csv", ".parquet"):
             stem = stem.removesuffix(suffix)
         if stem in by_stem:
             raise LogError(
-                str(path),
-                f"holds the same table as {by_stem[stem].name}",
+                joined(data_dir, name),
+                f"holds the same table as {PurePosixPath(by_stem[stem]).name}",
                 "keep one of the two, or narrow the path in the dataset config",
             )
-        by_stem[stem] = path
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+        by_stem[stem] = name
+    return sorted(found)
 
 
 def find_parts(
@@ -106,23 +116,23 @@ def find_parts(
         LogError: as `find_files`; also a Parquet file that cannot be opened.
     """
     parts = []
-    for index, path in enumerate(find_files(table, table_name, data_dir)):
-        name = path.relative_to(data_dir).as_posix()
-        groups = _row_group_sizes(path) if path.name.endswith(".parquet") else []
+    for index, name in enumerate(find_files(table, table_name, data_dir)):
+        path = joined(data_dir, name)
+        groups = _row_group_sizes(path) if name.endswith(".parquet") else []
         first, taken, rows = 1, [], 0
         for group, size in enumerate(groups):
             taken.append(group)
             rows += size
             if rows >= rows_per_part or group == len(groups) - 1:
-                parts.append(LogPart(table_name, str(path), name, index, tuple(taken), first))
+                parts.append(LogPart(table_name, path, name, index, tuple(taken), first))
                 first, taken, rows = first + rows, [], 0
         if not groups:
-            parts.append(LogPart(table_name, str(path), name, index))
+            parts.append(LogPart(table_name, path, name, index))
     return tuple(parts)
 
 
-def _row_group_sizes(path: Path) -> list[int]:
-    with _reading(path), pq.ParquetFile(path) as file:
+def _row_group_sizes(path: str) -> list[int]:
+    with _reading(path), open_file(path) as source, pq.ParquetFile(source) as file:
         return [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
 
 
@@ -130,7 +140,8 @@ def read_schema(path: str | Path) -> pa.Schema:
     """The columns of a file; those of a CSV are all binary. Raises `LogError`."""
     with _reading(path):
         if str(path).endswith(".parquet"):
-            return pq.read_schema(path)
+            with open_file(path) as source:
+                return pq.read_schema(source)
         with _CsvLines(path) as lines:
             header = lines.read_header()
     if not header.removeprefix(b"\xef\xbb\xbf").strip():
@@ -143,7 +154,8 @@ def has_rows(path: str | Path) -> bool:
     """Whether a file holds at least one row. Raises `LogError`."""
     with _reading(path):
         if str(path).endswith(".parquet"):
-            return pq.read_metadata(path).num_rows > 0
+            with open_file(path) as source:
+                return pq.read_metadata(source).num_rows > 0
         with _CsvLines(path) as lines:
             while lines.count < 2 and lines.read(1 << 16):
                 pass
@@ -181,7 +193,13 @@ def read_part(part: LogPart, columns: Sequence[str]) -> Iterator[RawBatch]:
 
 def _read_parquet(part: LogPart, columns: Sequence[str]) -> Iterator[RawBatch]:
     number = part.first_row
-    with _reading(part.path), pq.ParquetFile(part.path) as file:
+    # In an object store, many small reads would each wait for an answer.
+    ahead = is_remote(part.path)
+    with (
+        _reading(part.path),
+        open_file(part.path) as source,
+        pq.ParquetFile(source, pre_buffer=ahead) as file,
+    ):
         batches = file.iter_batches(
             batch_size=BATCH_ROWS, row_groups=part.row_groups, columns=list(columns)
         )
@@ -243,7 +261,7 @@ class _CsvLines(io.RawIOBase):
 
     def __init__(self, path: str | Path):
         super().__init__()
-        self._stream = pa.input_stream(str(path), compression="detect")
+        self._stream = open_stream(path)
         self._newlines, self._last = 0, b"\n"
 
     def readable(self) -> bool:
@@ -282,7 +300,9 @@ def _reading(path: str | Path) -> Iterator[None]:
         raise LogError(str(path), "no such file", "was it moved while it was read?") from error
     except (pa.ArrowException, OSError, EOFError) as error:
         said = str(error).splitlines()[0].rstrip(".")
-        if isinstance(error, OSError) or str(path).endswith(".parquet"):
+        if is_remote(path):
+            remedy = "check its name, the right to read it, and that it is whole"
+        elif isinstance(error, OSError) or str(path).endswith(".parquet"):
             remedy = "the file is cut off or damaged: copy or write it again"
         else:
             remedy = "write one row a line and close every quote, or use Parquet"

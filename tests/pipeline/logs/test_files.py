@@ -260,7 +260,7 @@ def test_files_are_read_in_the_order_of_their_names_and_hidden_ones_are_not(
         write_table(tmp_path / f"{name}.csv", [impression()])
     found = files.find_files(tiny_config("csv").tables.impressions, "impressions", tmp_path)
     names = ["impressions.csv", "impressions_a.csv", "impressions_b.csv"]
-    assert [path.name for path in found] == names
+    assert found == names
 
 
 def test_an_error_keeps_its_parts_on_the_way_from_a_worker() -> None:
