@@ -58,11 +58,6 @@ class Workdir:
         return self.root / "metadata.sqlite"
 
     @property
-    def schema_file(self) -> Path:
-        """The curated schema of this run."""
-        return self.root / "schema.pbtxt"
-
-    @property
     def serving_dir(self) -> Path:
         """`<version>/` of every pushed model; a model server's `--model_base_path`."""
         return self.root / "serving_model" / MODEL_NAME
@@ -124,11 +119,10 @@ class _ComponentClock(logging.Handler):
 def local_pipeline(
     workdir: Workdir, dataset: DatasetConfig, data_dir: Path, settings: RunSettings
 ) -> Pipeline:
-    """The pipeline with every path inside `workdir`; writes the curated schema there."""
+    """The pipeline with every path inside `workdir`."""
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
     from pipeline.pipeline import create_pipeline
-    from pipeline.slate_schema import write_slate_schema
 
     root = workdir.root.resolve()
     workdir = Workdir(root)
@@ -137,7 +131,6 @@ def local_pipeline(
         pipeline_name=f"{MODEL_NAME}-{dataset.name}",
         pipeline_root=str(workdir.pipeline_root),
         data_dir=str(data_dir.resolve()),
-        schema_file=str(write_slate_schema(dataset, workdir.schema_file)),
         serving_dir=str(workdir.serving_dir),
         dataset=dataset,
         settings=settings,

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from tfx.components.pusher.component import Pusher
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
@@ -28,6 +27,7 @@ from pipeline.example_gen.component import LogExampleGen
 from pipeline.example_validator import StoppingExampleValidator
 from pipeline.infra_check import infra_check
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.slate_schema_gen import SlateSchemaGen
 
 
 def create_pipeline(
@@ -35,7 +35,6 @@ def create_pipeline(
     pipeline_name: str,
     pipeline_root: str,
     data_dir: str,
-    schema_file: str,
     serving_dir: str,
     dataset: DatasetConfig,
     settings: RunSettings,
@@ -47,7 +46,6 @@ def create_pipeline(
         pipeline_name: Its name in the metadata store; the last blessed model is looked up under it.
         pipeline_root: Where artifacts go.
         data_dir: The folder of the span's logs, as `dataset.tables` names them.
-        schema_file: The curated schema, see `pipeline.slate_schema.write_slate_schema`.
         serving_dir: Where Pusher puts `<version>/`, for TF Serving or `python -m serving`.
         dataset: What the tables mean.
         settings: Everything else.
@@ -60,7 +58,7 @@ def create_pipeline(
 
     # The answered split repeats slates of the train split, and is empty where nobody answered.
     statistics_gen = StatisticsGen(examples=examples, exclude_splits=["answered"])
-    schema_gen = ImportSchemaGen(schema_file=schema_file)
+    schema_gen = SlateSchemaGen(dataset_config=dataset_json)
     schema = schema_gen.outputs["schema"]
     example_validator = StoppingExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema

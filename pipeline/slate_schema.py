@@ -8,9 +8,6 @@ does not fit is an anomaly instead of a new schema.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from pipeline.logs.canonical import NOT_ANSWERED, SATISFIED, behaviour_column
@@ -98,12 +95,3 @@ def slate_schema(config: DatasetConfig, *, labels: bool = True) -> schema_pb2.Sc
         if feature.name not in at_serving:
             feature.not_in_environment.append("SERVING")
     return schema
-
-
-def write_slate_schema(config: DatasetConfig, path: Path) -> Path:
-    """Writes the training schema as text proto, where ImportSchemaGen reads it; returns the
-    path.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text_format.MessageToString(slate_schema(config)), encoding="utf-8")
-    return path

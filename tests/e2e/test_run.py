@@ -12,7 +12,7 @@ from pipeline.server_process import ServerProcess
 from tests.e2e.conftest import REQUESTS, easq
 
 COMPONENTS = [
-    "ImportSchemaGen",
+    "SlateSchemaGen",
     "LogExampleGen",
     "StatisticsGen",
     "StoppingExampleValidator",

@@ -3,10 +3,10 @@
 import pytest
 import tensorflow_data_validation as tfdv
 from tfx.types import artifact_utils, standard_artifacts
-from tfx.utils import json_utils
+from tfx.utils import io_utils, json_utils
 
 from pipeline.example_validator import AnomalyError, StoppingExampleValidator
-from pipeline.slate_schema import write_slate_schema
+from pipeline.slate_schema import slate_schema
 from tests.pipeline.conftest import TINY_SLATES, slate_example
 
 
@@ -32,7 +32,7 @@ def statistics_of(examples, folder):
 def validate(examples, dataset, folder):
     schema = standard_artifacts.Schema()
     schema.uri = str(folder / "schema")
-    write_slate_schema(dataset, folder / "schema" / "schema.pbtxt")
+    io_utils.write_pbtxt_file(str(folder / "schema" / "schema.pbtxt"), slate_schema(dataset))
     anomalies = standard_artifacts.ExampleAnomalies()
     anomalies.uri = str(folder / "anomalies")
     executor = StoppingExampleValidator.EXECUTOR_SPEC.executor_class()
