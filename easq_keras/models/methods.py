@@ -75,7 +75,7 @@ _INFOS = (
         model=EMERS,
         settings={"answer_pairs": "pair"},
         replays=False,
-        grid=(0.1, 0.3, 1.0, 3.0, 10.0),
+        grid=(1.0, 3.0, 10.0, 20.0, 40.0),
     ),
     MethodInfo(
         name="EMER_s-level",
@@ -83,13 +83,13 @@ _INFOS = (
         model=EMERS,
         settings={"answer_pairs": "level"},
         replays=False,
-        grid=(0.03, 0.1, 0.3, 1.0, 3.0),
+        grid=(0.3, 1.0, 3.0, 6.0, 12.0),
     ),
     MethodInfo(
         name="Imputation",
         about="A satisfaction head on the shared representation shapes the behaviour levels.",
         model=ImputationNetwork,
-        grid=(0.1, 0.2, 0.4, 0.8, 1.6),
+        grid=(0.1, 0.2, 0.4, 0.6, 0.8),
     ),
     MethodInfo(
         name="SAQRec",
@@ -97,7 +97,7 @@ _INFOS = (
         model=SAQRec,
         pretrained=True,
         replays=False,
-        grid=(0.03, 0.1, 0.3, 1.0, 3.0),
+        grid=(0.3, 1.0, 3.0, 10.0, 30.0),
     ),
     MethodInfo(
         name="SAQRec-listwise",
@@ -106,7 +106,7 @@ _INFOS = (
         settings={"target": "listwise"},
         pretrained=True,
         replays=False,
-        grid=(0.03, 0.1, 0.3, 1.0, 3.0),
+        grid=(0.05, 0.1, 0.2, 0.4, 0.8),
     ),
     MethodInfo(
         name="Blend",
@@ -126,7 +126,7 @@ _INFOS = (
         model=EASQ,
         settings=_PAPER,
         replays=False,
-        grid=(1.0, 3.0, 10.0, 30.0, 100.0),
+        grid=(3.0, 10.0, 30.0, 100.0, 300.0),
     ),
     MethodInfo(
         name="EASQ-w/o-LoRA",
