@@ -13,7 +13,11 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from pipeline.example_gen.generate import SPLITS, generate_examples
+from pipeline.example_gen.span_window import find_window
 from pipeline.logs.dataset_config import DatasetConfig
+
+SPAN_KEY = "span"
+WINDOW_SPANS_KEY = "window_spans"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -29,14 +33,24 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
             LogError: the log cannot be read, or nothing of it is left.
+            SpanError: the spans that are asked for are not there.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.EXAMPLES_KEY]
         )
+        dataset = _dataset(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
+        logs = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        spans = exec_properties.get(WINDOW_SPANS_KEY)
+        if spans is not None:
+            window = find_window(dataset, logs, span=exec_properties[SPAN_KEY], spans=spans)
+            dataset = window.dataset
+            examples.span = window.spans[-1].number
+            names = ",".join(span.name for span in window.spans)
+            examples.set_string_custom_property("spans", names)
         generate_examples(
-            _dataset(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]),
-            exec_properties[standard_component_specs.INPUT_BASE_KEY],
+            dataset,
+            logs,
             examples.uri,
             self._make_beam_pipeline,
         )

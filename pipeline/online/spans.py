@@ -16,7 +16,7 @@ import hashlib
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,16 +172,17 @@ def data_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def span_name(time_ms: int, step: str) -> str:
-    """The name of the span of a time. `step`: `day` or `hour`."""
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
-    return moment.strftime("%Y-%m-%d" if step == "day" else "%Y-%m-%dT%H")
+def in_order(folder: str | Path, paths: Iterable[Path]) -> list[Span]:
+    """The spans of folders that lie in one folder, in the order of their numbers.
 
+    Args:
+        folder: where they lie, for the error text.
+        paths: of the folders, or their names. Hidden ones and those that begin with `_` are no
+            spans.
 
-def _all_spans(folder: Path) -> list[Span]:
-    if not folder.is_dir():
-        raise SpanError(folder, "no such folder", "give the folder that the spans land in")
-    paths = [path for path in folder.iterdir() if path.is_dir()]
+    Raises:
+        SpanError: a name that says no place in time, two of one number, or different kinds.
+    """
     spans = sorted(Span.at(path) for path in paths if not path.name.startswith((".", "_")))
     kinds = {_place(span.path)[0]: span for span in spans}
     if len(kinds) > 1:
@@ -192,6 +193,18 @@ def _all_spans(folder: Path) -> list[Span]:
             names = f"{before.name} and {after.name}"
             raise SpanError(folder, f"{names} are the same span", "keep one of them")
     return spans
+
+
+def span_name(time_ms: int, step: str) -> str:
+    """The name of the span of a time. `step`: `day` or `hour`."""
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.strftime("%Y-%m-%d" if step == "day" else "%Y-%m-%dT%H")
+
+
+def _all_spans(folder: Path) -> list[Span]:
+    if not folder.is_dir():
+        raise SpanError(folder, "no such folder", "give the folder that the spans land in")
+    return in_order(folder, (path for path in folder.iterdir() if path.is_dir()))
 
 
 def _within(spans: list[Span], between: str, folder: str | Path) -> list[Span]:
