@@ -5,6 +5,8 @@
 PYTHON ?= python3.11 python3 python
 # What to add to the command line of the tool, for example: make run ARGS="--preset paper"
 ARGS ?=
+# Processes that share the tests. Each loads TensorFlow and TFX: 2 cores and 3 GiB are well used.
+PROCESSES ?= 2
 
 BIN := .venv/bin
 
@@ -21,7 +23,7 @@ serve: setup ## serve the models that `make run` pushed, on loopback
 	$(BIN)/easq serve --model_name=easq --model_base_path="$(CURDIR)/easq_run/serving_model/easq" $(ARGS)
 
 test: lint ## lint, and every test that does not take minutes
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" -n $(PROCESSES) --dist loadgroup $(ARGS)
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/pytest -m slow $(ARGS)
