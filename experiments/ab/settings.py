@@ -110,8 +110,14 @@ class ABSettings:
         """
         wanted = getattr(self, arm)
         if wanted in METHODS:
-            values: dict[str, Any] = {"trainer": {"method": wanted, "seed": self.seed}}
-            return RunSettings.from_dict(values)
+            return RunSettings.from_dict(
+                {
+                    "trainer": {"method": wanted, "seed": self.seed},
+                    # In a world where behaviour speaks against satisfaction, a ranker by behaviour
+                    # does worse than chance. To find that out is what the test is for.
+                    "gate": {"min_gain_over_random": -1.0},
+                }
+            )
         path = Path(wanted)
         if path.is_file():
             return RunSettings.from_yaml(path)

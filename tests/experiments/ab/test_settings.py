@@ -35,6 +35,12 @@ def test_an_arm_is_a_method_a_settings_file_or_a_folder(tmp_path):
         assert (trained.trainer.method, trained.trainer.seed) == (method, 4)
 
 
+def test_a_method_is_tested_even_where_it_ranks_worse_than_chance():
+    trained = ABSettings(control="EMER").served_by("control")
+    assert isinstance(trained, RunSettings)
+    assert trained.gate.min_gain_over_random == -1
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
