@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -25,6 +24,7 @@ from pipeline.exporting import export_ranker, raw_feature_spec
 from pipeline.logs.checked import ConfigError
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.pair_coverage import PairCoverage
+from pipeline.remote_folders import read_folder, written_folder
 from pipeline.training_input import AnsweredSlates, slate_dataset, training_batches
 from pipeline.training_record import StepRecorder, TrainingRecord
 
@@ -205,9 +205,10 @@ class TrainingSession:
 
     def save(self, folder: str) -> None:
         """Writes all that training needs to go on from here: a checkpoint."""
-        save_checkpoint(self.model, folder)
-        if self._memory is not None:
-            self._memory.save(Path(folder) / MEMORY_FILE)
+        with written_folder(folder) as place:
+            save_checkpoint(self.model, place)
+            if self._memory is not None:
+                self._memory.save(place / MEMORY_FILE)
 
     def restore(self, folder: str) -> None:
         """Goes on from a checkpoint of a session with the same method, features and shapes.
@@ -216,9 +217,10 @@ class TrainingSession:
             FileNotFoundError: There is none in the folder.
             ValueError: It belongs to another model; the message names the first difference.
         """
-        load_checkpoint(self.model, folder)
-        memory = Path(folder) / MEMORY_FILE
-        self._memory = AnsweredSlates.load(memory) if memory.exists() else None
+        with read_folder(folder) as place:
+            load_checkpoint(self.model, place)
+            memory = place / MEMORY_FILE
+            self._memory = AnsweredSlates.load(memory) if memory.exists() else None
 
     def export(self, folder: str) -> None:
         """Writes the SavedModel that ranks by ŷ alone; see `pipeline.exporting`."""

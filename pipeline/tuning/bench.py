@@ -9,9 +9,9 @@ such weight, its configured settings.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ class TrialBench:
         self._started = time.monotonic()
         self._settings, self._tuning, self._config = settings, tuning, config
         self._transform_graph_path = fn_args.transform_graph_path
-        self._start = Path(fn_args.working_dir) / "start"
+        self._start = os.path.join(fn_args.working_dir, "start")
         dense = split_files(fn_args.train_files, "train")
         answered = split_files(fn_args.train_files, "answered")
         self.training_slates = round(train_slates(dense) * (1 - tuning.validation_fraction))
@@ -138,7 +138,7 @@ class TrialBench:
         self._session = TrainingSession(
             self._settings.with_model(compiled), self._config, self._transform_graph_path
         )
-        self._session.save(str(self._start))
+        self._session.save(self._start)
         self.models += 1
 
     def _judged(self, values: Values, name: str) -> Judgement:
@@ -146,7 +146,7 @@ class TrialBench:
         if compiled != self._compiled:
             self._open(compiled)
         session = self._session
-        session.restore(str(self._start))
+        session.restore(self._start)
         if self.space.weight is not None:
             session.model.trade_off.assign(values[self.space.weight.name])
         session.learn(

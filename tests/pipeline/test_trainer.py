@@ -63,7 +63,11 @@ def with_settings(fn_args, **changes):
     return fn_args
 
 
-def test_the_next_span_goes_on_where_the_last_one_stopped(fn_args, tiny_dataset, tmp_path):
+@pytest.mark.parametrize("bucket", [None, "ram://trained"])
+def test_the_next_span_goes_on_where_the_last_one_stopped(fn_args, tiny_dataset, bucket):
+    if bucket is not None:
+        fn_args.serving_model_dir = f"{bucket}/model/Format-Serving"
+        fn_args.model_run_dir = f"{bucket}/model_run"
     run_fn(fn_args)
     settings = TrainerSettings(**fn_args.custom_config["trainer"])
     session = TrainingSession(settings, tiny_dataset, fn_args.transform_graph_path)
