@@ -15,9 +15,12 @@ _COMMANDS = {
     "online": ("cli.online", "Learn spans of logs as they land; push what passes the gate."),
     "spans": ("cli.spans", "Cut a log into span folders for easq online."),
     "ab": ("cli.ab", "Let two models serve one simulated world and compare what people do."),
+    "kubeflow": ("cli.kubeflow", "Compile the pipeline for Kubeflow Pipelines or Vertex AI."),
     "serve": ("cli.serve", "Serve pushed models over TF Serving's protocol."),
     "predict": ("cli.predict", "Rank one slate with a running model server."),
     "experiment": ("cli.experiment", "Reproduce the tables and figures; compare the methods."),
+    "doctor": ("cli.doctor", "Check this installation and say what to fix."),
+    "completion": ("cli.completion", "Print the script that completes easq in your shell."),
 }
 
 

@@ -16,6 +16,7 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types import Channel
@@ -23,9 +24,10 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from pipeline.configs import MODEL_NAME, RunSettings
 from pipeline.evaluation.evaluator import slate_evaluator
-from pipeline.example_gen.component import LogExampleGen
+from pipeline.example_gen.component import LogExampleGen, Spans
 from pipeline.example_validator import StoppingExampleValidator
 from pipeline.infra_check import infra_check
+from pipeline.kubeflow.last_pushed import LastPushedModel
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.slate_schema_gen import SlateSchemaGen
 
@@ -34,10 +36,12 @@ def create_pipeline(
     *,
     pipeline_name: str,
     pipeline_root: str,
-    data_dir: str,
+    data_dir: str | RuntimeParameter,
     serving_dir: str,
     dataset: DatasetConfig,
     settings: RunSettings,
+    spans: Spans | None = None,
+    metadata_queries: bool = True,
     metadata_connection_config: object | None = None,
 ) -> Pipeline:
     """Returns the TFX pipeline.
@@ -45,15 +49,18 @@ def create_pipeline(
     Args:
         pipeline_name: Its name in the metadata store; the last blessed model is looked up under it.
         pipeline_root: Where artifacts go.
-        data_dir: The folder of the span's logs, as `dataset.tables` names them.
+        data_dir: The folder of the logs, as `dataset.tables` names them, or of their spans.
         serving_dir: Where Pusher puts `<version>/`, for TF Serving or `python -m serving`.
         dataset: What the tables mean.
         settings: Everything else.
+        spans: Which spans of the folder to read; `None`: the folder is one log.
+        metadata_queries: Whether the runner can look for the last blessed model in ML Metadata.
+            Where not, the model to beat is the newest in `serving_dir`.
         metadata_connection_config: ML Metadata's connection; `None` on runners that bring their
             own.
     """
     dataset_json = dataset.to_json()
-    example_gen = LogExampleGen(data_dir=data_dir, dataset=dataset)
+    example_gen = LogExampleGen(data_dir=data_dir, dataset=dataset, spans=spans)
     examples = example_gen.outputs["examples"]
 
     # The answered split repeats slates of the train split, and is empty where nobody answered.
@@ -102,11 +109,15 @@ def create_pipeline(
     )
     model = trainer.outputs["model"]
 
-    last_blessed = Resolver(
-        strategy_class=LatestBlessedModelStrategy,
-        model=Channel(type=Model),
-        model_blessing=Channel(type=ModelBlessing),
-    ).with_id("last_blessed_model")
+    last_blessed = (
+        Resolver(
+            strategy_class=LatestBlessedModelStrategy,
+            model=Channel(type=Model),
+            model_blessing=Channel(type=ModelBlessing),
+        ).with_id("last_blessed_model")
+        if metadata_queries
+        else LastPushedModel(serving_dir=serving_dir)
+    )
     evaluator = slate_evaluator(
         examples=examples,
         schema=schema,

@@ -20,7 +20,7 @@ def run(*arguments, capsys):
 def test_help_lists_every_command_without_importing_any(capsys):
     code, out, _ = run("--help", capsys=capsys)
     assert code == 0
-    for command in ("simulate", "run", "serve", "predict"):
+    for command in ("simulate", "run", "kubeflow", "serve", "predict"):
         assert f"  {command} " in out
 
 
