@@ -181,7 +181,7 @@ def in_process(version: str, seconds: float) -> tuple[dict[str, float], bytes, b
     request = prediction_log_pb2.PredictionLog.FromString(next(records)).predict_log.request
     request.model_spec.name = "default"
     raw = request.SerializeToString()
-    feeds, fetches = inference.prepare_run(servable, request)
+    run = inference.prepare_run(servable, request, options)
 
     def answer() -> bytes:
         parsed = predict_pb2.PredictRequest.FromString(raw)
@@ -190,10 +190,10 @@ def in_process(version: str, seconds: float) -> tuple[dict[str, float], bytes, b
 
     loaded = tf.saved_model.load(version)
     function = loaded.signatures["serving_default"]
-    constants = {name: tf.constant(feeds[feed]) for name, feed in signature.inputs.items()}
+    constants = {name: tf.constant(run.feeds[feed]) for name, feed in signature.inputs.items()}
     times = {
         "signature function": time_per_call(lambda: function(**constants), seconds),
-        "callable": time_per_call(lambda: servable.engine.run(feeds, fetches), seconds),
+        "callable": time_per_call(lambda: servable.engine.run(run.feeds, run.fetches), seconds),
         "bytes to bytes": time_per_call(answer, seconds),
     }
     return times, raw, answer()

@@ -2,7 +2,8 @@
 
 The thread of a batch's first request leads it: it waits for company as long as the parameters say
 and for a free slot to run in, and then runs the batch for all who joined. No request is handed to
-another thread and back, which for a small model costs more than the model.
+another thread and back, which for a small model costs more than the model. Requests that one thread
+took in together it runs together.
 """
 
 from __future__ import annotations
@@ -149,12 +150,7 @@ class BatchingEngine:
                 FAILED_PRECONDITION for a request or model that cannot be batched, or the graph's
                 own error.
         """
-        size = _rows(feeds)
-        if size > self._settings.max_batch_size:
-            raise invalid(
-                f"Task size {size} is larger than maximum input batch size "
-                f"{self._settings.max_batch_size}"
-            )
+        size = self._size(feeds)
         largest = self._settings.largest_run
         if size <= largest:
             return self._run_task(feeds, size, tuple(fetches))
@@ -168,28 +164,79 @@ class BatchingEngine:
         ]
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
+    def run_together(
+        self, tasks: Sequence[tuple[Mapping[str, Array], Sequence[str]]]
+    ) -> list[list[Array] | Exception]:
+        """Run requests that one thread took in at once, in as few batches as they fit.
+
+        None of them waits for company or is handed to another thread.
+
+        Args:
+            tasks: feeds and fetches of each request.
+
+        Returns:
+            For each what `run` would return or raise.
+        """
+        queues: dict[Any, list[_Batch]] = {}
+        results: list[Any] = []
+        for feeds, fetches in tasks:
+            try:
+                size = self._size(feeds)
+                if size > self._settings.largest_run:
+                    results.append(self.run(feeds, fetches))
+                    continue
+                queue = queues.setdefault(self._key(feeds, tuple(fetches)), [])
+                batch, _ = self._join(queue, feeds, size)
+                results.append((batch, len(batch.tasks) - 1))
+            except Exception as error:
+                results.append(error)
+        for (_, wanted), queue in queues.items():
+            for batch in queue:
+                with self._slots:
+                    batch.results = self._run_batch(batch, wanted)
+        return [one[0].results[one[1]] if isinstance(one, tuple) else one for one in results]
+
+    def _size(self, feeds: Mapping[str, Array]) -> int:
+        size = _rows(feeds)
+        if size > self._settings.max_batch_size:
+            raise invalid(
+                f"Task size {size} is larger than maximum input batch size "
+                f"{self._settings.max_batch_size}"
+            )
+        return size
+
+    def _join(
+        self, queue: list[_Batch], feeds: Mapping[str, Array], size: int
+    ) -> tuple[_Batch, bool]:
+        """Put a request into the last batch of a queue, or into a new one behind it.
+
+        Returns:
+            The batch, and whether it is a new one.
+        """
+        batch = queue[-1] if queue else None
+        opens = batch is None or batch.rows + size > self._settings.largest_run
+        if batch is None or opens:
+            if len(queue) >= self._settings.max_enqueued_batches:
+                raise ServingError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full; "
+                    f"currently {len(queue)} batches enqueued and max_enqueued_batches is "
+                    f"{self._settings.max_enqueued_batches}",
+                )
+            batch = _Batch(time.monotonic())
+            queue.append(batch)
+        batch.tasks.append(feeds)
+        batch.sizes.append(size)
+        batch.rows += size
+        return batch, opens
+
     def _run_task(
         self, feeds: Mapping[str, Array], size: int, fetches: tuple[str, ...]
     ) -> list[Array]:
         key = self._key(feeds, fetches)
         with self._changed:
-            queue = self._queues.setdefault(key, [])
-            batch = queue[-1] if queue else None
-            leads = batch is None or batch.rows + size > self._settings.largest_run
-            if batch is None or leads:
-                if len(queue) >= self._settings.max_enqueued_batches:
-                    raise ServingError(
-                        grpc.StatusCode.UNAVAILABLE,
-                        "The batch scheduling queue to which this task was submitted is full; "
-                        f"currently {len(queue)} batches enqueued and max_enqueued_batches is "
-                        f"{self._settings.max_enqueued_batches}",
-                    )
-                batch = _Batch(time.monotonic())
-                queue.append(batch)
-            place = len(batch.tasks)
-            batch.tasks.append(feeds)
-            batch.sizes.append(size)
-            batch.rows += size
+            batch, leads = self._join(self._queues.setdefault(key, []), feeds, size)
+            place = len(batch.tasks) - 1
             # A batch that is full, or behind which another one opens, waits no longer.
             self._changed.notify_all()
         if leads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 
 from serving import grpc_loop, health
+from serving.batching import BatchingSettings
 from serving.core import ServerCore
 from serving.errors import ServingError, invalid
 from serving.rpc_methods import MODEL_SERVICE, PREDICTION_SERVICE, Method, run, server_methods
@@ -30,12 +32,13 @@ class GrpcServer:
 
     Args:
         core: answers the requests.
+        batching: how they are batched, None where they are not.
 
     Raises:
         ServingError: a port or socket cannot be opened, or the TLS or channel settings are wrong.
     """
 
-    def __init__(self, core: ServerCore) -> None:
+    def __init__(self, core: ServerCore, batching: BatchingSettings | None) -> None:
         options = core.options
         self._stopping = threading.Event()
         self._server = grpc.server(
@@ -47,7 +50,17 @@ class GrpcServer:
             methods.update(health.health_methods(self._health))
         self._loop = None
         if grpc_loop.is_available(self._server):
-            self._loop = grpc_loop.CompletionLoop(self._server, methods, options.grpc_threads)
+            at_once = len(os.sched_getaffinity(0))
+            if batching is not None and batching.batch_timeout_micros:
+                # Each thread waits for company for its request; none takes in several.
+                at_once = options.grpc_threads
+                methods = {
+                    path: dataclasses.replace(method, together=None)
+                    for path, method in methods.items()
+                }
+            self._loop = grpc_loop.CompletionLoop(
+                self._server, methods, threads=options.grpc_threads, at_once=at_once
+            )
         else:
             self._server.add_generic_rpc_handlers((_Handlers(methods, self._stopping),))
         credentials = _credentials(options.ssl_config_file)

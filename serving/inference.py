@@ -76,8 +76,43 @@ def predict(servable: Servable, request: Any, call: Call) -> Any:
         ServingError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for wrong
             inputs or output filter, and whatever the graph itself says.
     """
+    run = prepare_run(servable, request, call.options)
+    return run.response(call.run(servable, run.feeds, run.fetches), call.options)
+
+
+class PredictRun:
+    """What a `PredictRequest` makes the graph do, and the response to it.
+
+    Attributes:
+        feeds: values by graph tensor name.
+        fetches: graph tensor names of the outputs asked for.
+    """
+
+    def __init__(self, servable: Servable, name: str, signature: Signature, request: Any) -> None:
+        self._servable = servable
+        self._name = name
+        self.feeds = _feeds(signature, request.inputs)
+        self._aliases = _wanted_outputs(signature, request.output_filter)
+        self.fetches = [signature.outputs[alias] for alias in self._aliases]
+
+    def response(self, outputs: list[Array], options: ServerOptions) -> Any:
+        """The `PredictResponse` of the fetched outputs."""
+        response = predict_pb2.PredictResponse()
+        _fill_spec(response.model_spec, self._servable, self._name)
+        as_content = options.enable_serialization_as_tensor_content
+        for alias, output in zip(self._aliases, outputs, strict=True):
+            tensors.fill_proto(response.outputs[alias], output, as_content=as_content)
+        return response
+
+
+def prepare_run(servable: Servable, request: Any, options: ServerOptions) -> PredictRun:
+    """Check a `PredictRequest` and read its tensors.
+
+    Raises:
+        ServingError: as `predict`, but for what the graph says.
+    """
     name, signature = _predict_signature(servable, request.model_spec)
-    if call.options.enable_signature_method_name_check and signature.method_name not in (
+    if options.enable_signature_method_name_check and signature.method_name not in (
         PREDICT,
         CLASSIFY,
         REGRESS,
@@ -87,27 +122,7 @@ def predict(servable: Servable, request: Any, call: Call) -> Any:
             "Expected prediction signature method_name to be one of "
             f"{{{PREDICT}, {CLASSIFY}, {REGRESS}}}. Was: {signature.method_name}",
         )
-    feeds = _feeds(signature, request.inputs)
-    aliases = _wanted_outputs(signature, request.output_filter)
-    outputs = call.run(servable, feeds, [signature.outputs[alias] for alias in aliases])
-    response = predict_pb2.PredictResponse()
-    _fill_spec(response.model_spec, servable, name)
-    as_content = call.options.enable_serialization_as_tensor_content
-    for alias, output in zip(aliases, outputs, strict=True):
-        tensors.fill_proto(response.outputs[alias], output, as_content=as_content)
-    return response
-
-
-def prepare_run(servable: Servable, request: Any) -> tuple[dict[str, Array], list[str]]:
-    """What a `PredictRequest` feeds and fetches, by graph tensor name.
-
-    Raises:
-        ServingError: as `predict`.
-    """
-    _, signature = _predict_signature(servable, request.model_spec)
-    feeds = _feeds(signature, request.inputs)
-    aliases = _wanted_outputs(signature, request.output_filter)
-    return feeds, [signature.outputs[alias] for alias in aliases]
+    return PredictRun(servable, name, signature, request)
 
 
 def _predict_signature(servable: Servable, spec: Any) -> tuple[str, Signature]:

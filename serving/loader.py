@@ -38,6 +38,9 @@ _NICENESS = 10
 class Loader:
     """Makes `Servable`s of version folders, under the server's settings.
 
+    Attributes:
+        batching: how requests are batched, None where they are not.
+
     Raises:
         ServingError: the session or batching file of the flags cannot be read.
     """
@@ -46,13 +49,13 @@ class Loader:
         self._options = options
         self._config = session_config(options)
         self._tags = options.saved_model_tags.split(",")
-        self._batching = (
+        self.batching = (
             read_batching_settings(options.batching_parameters_file)
             if options.enable_batching
             else None
         )
         self._batch_slots = threading.Semaphore(
-            self._batching.num_batch_threads if self._batching else 1
+            self.batching.num_batch_threads if self.batching else 1
         )
 
     def load(self, name: str, version: int, path: str, *, quietly: bool = False) -> Servable:
@@ -75,10 +78,10 @@ class Loader:
         try:
             if self._options.prefer_tflite_model:
                 engine = choose_engine(
-                    path, session, _predict_runs(session, path), self._options.interpreters
+                    path, session, self._predict_runs(session, path), self._options.interpreters
                 )
-            if self._batching:
-                engine = BatchingEngine(engine, self._batching, self._batch_slots)
+            if self.batching:
+                engine = BatchingEngine(engine, self.batching, self._batch_slots)
             servable = Servable(name, version, engine)
             if quietly:
                 _at_low_priority(session.prepare)
@@ -91,6 +94,19 @@ class Loader:
             raise
         log.info("Loaded %s in %.2f s", path, time.monotonic() - started)
         return servable
+
+    def _predict_runs(
+        self, engine: Engine, path: str
+    ) -> Iterator[tuple[dict[str, Array], list[str]]]:
+        """Feeds and fetches of a version's recorded Predict requests."""
+        file = os.path.join(path, WARMUP_FILE)
+        if not os.path.exists(file):
+            return
+        servable = Servable("", 0, engine)
+        for record in itertools.islice(_records(file), MAX_WARMUP_RECORDS):
+            if record.WhichOneof("log_type") == "predict_log":
+                run = inference.prepare_run(servable, record.predict_log.request, self._options)
+                yield run.feeds, run.fetches
 
     def _warm_up(self, servable: Servable, path: str) -> None:
         file = os.path.join(path, WARMUP_FILE)
@@ -163,17 +179,6 @@ def replay(servable: Servable, record: Any, call: inference.Call) -> None:
             grpc.StatusCode.UNIMPLEMENTED,
             f"Unsupported log_type for warmup: {text_format.MessageToString(record)[:80]}",
         )
-
-
-def _predict_runs(engine: Engine, path: str) -> Iterator[tuple[dict[str, Array], list[str]]]:
-    """Feeds and fetches of a version's recorded Predict requests."""
-    file = os.path.join(path, WARMUP_FILE)
-    if not os.path.exists(file):
-        return
-    servable = Servable("", 0, engine)
-    for record in itertools.islice(_records(file), MAX_WARMUP_RECORDS):
-        if record.WhichOneof("log_type") == "predict_log":
-            yield inference.prepare_run(servable, record.predict_log.request)
 
 
 def _records(file: str) -> Any:

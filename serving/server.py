@@ -42,7 +42,9 @@ class ModelServer:
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
         self.metrics = Metrics()
-        self.manager = ModelManager(options, Loader(options), self.metrics.loads.add)
+        loader = Loader(options)
+        self._batching = loader.batching
+        self.manager = ModelManager(options, loader, self.metrics.loads.add)
         self._core = ServerCore(options, self.manager, self.metrics)
         self._rest = RestApi(self._core, _metrics_path(options.monitoring_config_file))
         self._grpc: GrpcServer | None = None
@@ -67,7 +69,7 @@ class ModelServer:
         self.manager.start(self._config)
         if self.manager.stopping:
             return
-        self._grpc = GrpcServer(self._core)
+        self._grpc = GrpcServer(self._core, self._batching)
         options = self.options
         if options.rest_api_port:
             self._http = HttpServer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.batching import BatchingEngine, BatchingSettings, read_batching_settings
@@ -177,6 +178,7 @@ def test_large_requests_are_run_in_parts_when_told_so() -> None:
     assert [len(batch) for batch in engine.batches] == [2, 2, 1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(5, 8))
 def test_every_request_gets_its_own_rows(sizes: list[int], max_batch_size: int) -> None:
     engine, batcher = batching(max_batch_size=max_batch_size, max_enqueued_batches=100)
@@ -187,6 +189,47 @@ def test_every_request_gets_its_own_rows(sizes: list[int], max_batch_size: int) 
         np.testing.assert_array_equal(output, 2 * given_rows)
     assert all(len(batch) <= max_batch_size for batch in engine.batches)
     assert sum(len(batch) for batch in engine.batches) == sum(sizes)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.integers(5, 12), st.booleans())
+def test_requests_taken_in_together_get_what_they_would_get_alone(
+    sizes: list[int], max_batch_size: int, one_is_bad: bool
+) -> None:
+    _, batcher = batching(max_batch_size=max_batch_size)
+    tasks: list[Any] = [
+        ({"x": rows(*(10 * place + row + 1 for row in range(size)))}, ["y"])
+        for place, size in enumerate(sizes)
+    ]
+    if one_is_bad:
+        tasks.insert(len(sizes) // 2, ({"x": rows(-1)}, ["y"]))
+        tasks.append(({"x": np.float32(1)}, ["y"]))
+    together = batcher.run_together(tasks)
+    for task, result in zip(tasks, together, strict=True):
+        if isinstance(result, Exception):
+            with pytest.raises(ServingError, match=re.escape(str(result))):
+                batcher.run(*task)
+        else:
+            assert [one.tolist() for one in result] == [one.tolist() for one in batcher.run(*task)]
+
+
+def test_requests_taken_in_together_share_runs() -> None:
+    engine, batcher = batching(max_batch_size=4, max_enqueued_batches=2, allowed_batch_sizes=(2, 4))
+    wide = np.ones((1, 7), np.float32)
+    inputs = [rows(1), rows(2, 3), wide, rows(4), rows(5, 6, 7), rows(8), rows(9)]
+    results = batcher.run_together([({"x": one}, ["y"]) for one in inputs])
+    assert [one.shape for one in engine.batches] == [(4, 1), (4, 1), (2, 7)]
+    # Two batches of one kind are all that may wait; what needs a third is refused.
+    assert [isinstance(one, ServingError) for one in results] == [False] * 6 + [True]
+    assert "queue to which this task was submitted is full" in str(results[-1])
+
+
+def test_large_requests_taken_in_together_are_run_in_parts() -> None:
+    engine, batcher = batching(max_batch_size=4, max_execution_batch_size=2)
+    (result,) = batcher.run_together([({"x": rows(1, 2, 3)}, ["y"])])
+    assert not isinstance(result, Exception)
+    assert result[0].ravel().tolist() == [2.0, 4.0, 6.0]
+    assert [len(one) for one in engine.batches] == [2, 1]
 
 
 def test_parameters_are_read_from_a_text_proto(tmp_path: Path) -> None:
@@ -226,11 +269,12 @@ def test_wrong_parameters_are_refused(tmp_path: Path, text: str, message: str) -
         read_batching_settings(str(file))
 
 
+@pytest.mark.parametrize("micros", [0, 2000])
 def test_a_server_with_batching_answers_as_one_without(
-    start_server: Callable[..., Running], saved_models: Path, tmp_path: Path
+    start_server: Callable[..., Running], saved_models: Path, tmp_path: Path, micros: int
 ) -> None:
     file = tmp_path / "batching.config"
-    file.write_text("max_batch_size { value: 16 } batch_timeout_micros { value: 2000 }")
+    file.write_text(f"max_batch_size {{ value: 16 }} batch_timeout_micros {{ value: {micros} }}")
     running = start_server(
         model_base_path=f"{saved_models}/slates",
         enable_batching=True,

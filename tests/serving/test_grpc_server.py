@@ -6,7 +6,7 @@ import datetime
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving import grpc_loop, health, tensors
 from serving.client import RankingClient
-from serving.errors import ServingError
+from serving.errors import ServingError, not_found
 from serving.rpc_methods import Method, run
 from serving.text_protos import SSLConfig
 from tests.serving.conftest import Running, make_predict_request
@@ -231,7 +231,7 @@ def test_a_stop_waits_for_requests_under_way() -> None:
 
     server = grpc.server(futures.ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
-    loop = grpc_loop.CompletionLoop(server, {"/a/b": Method(answer)}, threads=2)
+    loop = grpc_loop.CompletionLoop(server, {"/a/b": Method(answer)}, threads=2, at_once=2)
     loop.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         under_way = channel.unary_unary("/a/b").future(b"x", timeout=20)
@@ -249,6 +249,68 @@ def test_a_stop_waits_for_requests_under_way() -> None:
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
+def test_requests_that_wait_are_answered_together() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    taken: list[list[bytes]] = []
+
+    def answer(data: bytes, is_active: Callable[[], bool]) -> bytes:
+        taken.append([data])
+        if data == b"first":
+            begun.set()
+            go_on.wait(10)
+        if data == b"30":
+            raise not_found("no 30")
+        return data
+
+    def together(requests: Sequence[bytes]) -> list[bytes | Exception]:
+        taken.append(list(requests))
+        return [one if one != b"30" else not_found("no 30") for one in requests]
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    method = Method(answer, together=together)
+    loop = grpc_loop.CompletionLoop(server, {"/a/b": method}, threads=1, at_once=1)
+    loop.start()
+    requests = [b"first", *(b"%d" % number for number in range(40))]
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/a/b")
+        waiting = [call.future(requests[0], timeout=20)]
+        assert begun.wait(10)
+        waiting += [call.future(one, timeout=20) for one in requests[1:]]
+        time.sleep(0.2)
+        go_on.set()
+        outcomes = [one.exception() or one.result() for one in waiting]
+    loop.stop(5)
+    assert max(map(len, taken)) > 1
+    assert sorted(one for group in taken for one in group) == sorted(requests)
+    failed = requests.index(b"30")
+    assert outcomes[:failed] + outcomes[failed + 1 :] == requests[:failed] + requests[failed + 1 :]
+    assert outcomes[failed].code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_a_long_request_holds_up_nobody() -> None:
+    go_on = threading.Event()
+
+    def answer(data: bytes, is_active: Callable[[], bool]) -> bytes:
+        if data == b"long":
+            go_on.wait(20)
+        return data
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    loop = grpc_loop.CompletionLoop(server, {"/a/b": Method(answer)}, threads=2, at_once=1)
+    loop.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/a/b")
+        long = call.future(b"long", timeout=30)
+        time.sleep(0.1)
+        assert [call(b"%d" % number, timeout=10) for number in range(3)] == [b"0", b"1", b"2"]
+        assert not long.done()
+        go_on.set()
+        assert long.result() == b"long"
+    loop.stop(5)
+
+
 def test_a_slow_call_sees_that_its_client_went_away() -> None:
     seen: list[bool] = []
     ended = threading.Event()
@@ -262,7 +324,9 @@ def test_a_slow_call_sees_that_its_client_went_away() -> None:
 
     server = grpc.server(futures.ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
-    loop = grpc_loop.CompletionLoop(server, {"/a/b": Method(answer, slow=True)}, threads=1)
+    loop = grpc_loop.CompletionLoop(
+        server, {"/a/b": Method(answer, slow=True)}, threads=1, at_once=1
+    )
     loop.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary("/a/b").future(b"x", timeout=20)
