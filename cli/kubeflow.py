@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -35,13 +36,23 @@ from cli.errors import JobError
     help="YAML file of run settings, see pipeline/configs.py.",
 )
 @click.option(
+    "--beam-args",
+    metavar="TEXT",
+    help="Options of the Beam pipelines, or @FILE of them, in place of those of --settings.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     help="NAME.yaml: a pipeline of Kubeflow; NAME.json: a job of Vertex AI.",
 )
 def command(
-    dataset: str, config_file: Path, image: str | None, settings_file: Path | None, out: Path
+    dataset: str,
+    config_file: Path,
+    image: str | None,
+    settings_file: Path | None,
+    beam_args: str | None,
+    out: Path,
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines or Vertex AI.
 
@@ -49,6 +60,7 @@ def command(
     recurring run.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from pipeline.beam_options import read_beam_args
     from pipeline.configs import RunSettings
     from pipeline.kubeflow.settings import KubeflowSettings
     from pipeline.kubeflow_runner import compile_pipeline
@@ -57,9 +69,12 @@ def command(
 
     try:
         changes = {} if image is None else {"image": image}
+        settings = RunSettings.from_yaml(settings_file) if settings_file else RunSettings()
+        if beam_args is not None:
+            settings = dataclasses.replace(settings, beam_args=read_beam_args(beam_args))
         compile_pipeline(
             load_dataset_config(dataset),
-            RunSettings.from_yaml(settings_file) if settings_file else RunSettings(),
+            settings,
             KubeflowSettings.from_yaml(config_file, **changes),
             out,
         )

@@ -79,6 +79,12 @@ _PRESETS = {"recommended": "EASQ", "paper": "EASQ-paper"}
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="YAML file of run settings, see pipeline/configs.py.",
 )
+@click.option(
+    "--beam-args",
+    metavar="TEXT",
+    help="Options of the Beam pipelines, such as '--runner=FlinkRunner …', or @FILE of them; see "
+    "docs/beam.md. Without it they run in this process.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of training.")
 @click.option("--no-cache", is_flag=True, help="Run every component again.")
 def command(
@@ -90,6 +96,7 @@ def command(
     tune: bool,
     trials: int | None,
     settings_file: Path | None,
+    beam_args: str | None,
     seed: int | None,
     no_cache: bool,
 ) -> None:
@@ -116,6 +123,7 @@ def command(
             trials=(trials or _TRIALS) if tune else None,
             seed=seed,
             no_cache=no_cache,
+            beam_args=beam_args,
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
@@ -141,8 +149,10 @@ def _settings(
     trials: int | None,
     seed: int | None,
     no_cache: bool,
+    beam_args: str | None = None,
 ) -> RunSettings:
     """The settings of the file with the options of the command line laid over them."""
+    from pipeline.beam_options import read_beam_args
     from pipeline.configs import RunSettings
 
     values = (RunSettings.from_yaml(file) if file else RunSettings()).to_dict()
@@ -152,6 +162,8 @@ def _settings(
     }
     for part, options in chosen.items():
         values[part].update({name: value for name, value in options.items() if value is not None})
+    if beam_args is not None:
+        values["beam_args"] = list(read_beam_args(beam_args))
     values["enable_cache"] = values["enable_cache"] and not no_cache
     return RunSettings.from_dict(values)
 

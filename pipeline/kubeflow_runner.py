@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline.beam_options import is_distributed
+from pipeline.beam_options import check_beam_args, is_distributed
 from pipeline.configs import MODEL_NAME, RunSettings
 from pipeline.kubeflow.compiled import finished_spec, platform_spec
 from pipeline.kubeflow.settings import KubeflowSettings, require_shared_places
@@ -72,6 +72,7 @@ def compile_pipeline(
     if out.suffix not in (_KUBEFLOW_SUFFIX, _VERTEX_SUFFIX):
         expected = f"a name that ends in {_KUBEFLOW_SUFFIX} (Kubeflow) or {_VERTEX_SUFFIX} (Vertex)"
         raise ConfigError("out", repr(str(out)), expected)
+    check_beam_args(settings.beam_args)
     vertex = out.suffix == _VERTEX_SUFFIX
     distributed = is_distributed(settings.beam_args)
     require_shared_places(kubeflow, distributed=distributed, vertex=vertex)

@@ -24,6 +24,7 @@ if __name__ == "__main__":
     # package.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pipeline.beam_options import check_beam_args, require_local_workers, require_reachable
 from pipeline.configs import MODEL_NAME, RunSettings
 from pipeline.logs.dataset_config import DatasetConfig, load_dataset_config
 from pipeline.logs.readers import find_tables
@@ -119,12 +120,19 @@ class _ComponentClock(logging.Handler):
 def local_pipeline(
     workdir: Workdir, dataset: DatasetConfig, data_dir: Path, settings: RunSettings
 ) -> Pipeline:
-    """The pipeline with every path inside `workdir`."""
+    """The pipeline with every path inside `workdir`.
+
+    Raises:
+        ConfigError: Beam options that are wrong, or whose workers cannot be reached or see it.
+    """
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
     from pipeline.pipeline import create_pipeline
 
     root = workdir.root.resolve()
+    check_beam_args(settings.beam_args)
+    require_local_workers(settings.beam_args, root)
+    require_reachable(settings.beam_args)
     workdir = Workdir(root)
     root.mkdir(parents=True, exist_ok=True)
     return create_pipeline(

@@ -22,6 +22,7 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from pipeline.beam_options import for_tfx
 from pipeline.configs import MODEL_NAME, RunSettings
 from pipeline.evaluation.evaluator import slate_evaluator
 from pipeline.example_gen.component import LogExampleGen, Spans
@@ -156,5 +157,5 @@ def create_pipeline(
         components=list(components),
         enable_cache=settings.enable_cache,
         metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=list(settings.beam_args),
+        beam_pipeline_args=for_tfx(settings.beam_args),
     )

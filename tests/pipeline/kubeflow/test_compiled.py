@@ -128,7 +128,7 @@ def test_each_step_has_its_image_command_inputs_and_outputs(spec, step):
         "{{$}}",
         "--json_serialized_inputs_spec_args",
     ]
-    assert arguments[6:] == ["--runner=FnApiRunner"]
+    assert arguments[6:] == ["--runner=FnApiRunner", "--sdk_container_image=none"]
     assert "lifecycle" not in container
     assert sorted(component.get("inputDefinitions", {}).get("artifacts", {})) == inputs
     assert sorted(component["outputDefinitions"]["artifacts"]) == outputs

@@ -96,16 +96,17 @@ def test_a_wrong_line_in_the_file_is_named(tmp_path, text, said):
     ("changes", "beam_args", "out", "said"),
     [
         ({}, ["--runner=FnApiRunner"], "easq.yml", "out: found"),
+        ({}, ["--runner=FlinkRuner"], "easq.yaml", "did you mean 'FlinkRunner'?"),
         ({"pipeline_root": "s3://b/r"}, [], "easq.json", "expected gs://… on Vertex AI"),
         (
             {"pipeline_root": "minio://b/r"},
-            ["--runner=DataflowRunner"],
+            ["--runner=DataflowRunner", "--sdk_container_image=registry.example/easq:1.0"],
             "easq.yaml",
             "pipeline_root: found 'minio://b/r'; expected gs://… with distributed Beam",
         ),
         (
             {"logs": "/mnt/easq/logs", "volumes": (Volume("easq", "/mnt/easq"),)},
-            ["--runner", "FlinkRunner"],
+            ["--runner", "FlinkRunner", "--environment_type=EXTERNAL"],
             "easq.yaml",
             "logs: found '/mnt/easq/logs'; expected gs://…, s3://… or hdfs://… with distributed",
         ),
