@@ -11,7 +11,7 @@ PROCESSES ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-slow lint bench lock setup clean
+.PHONY: help run serve test test-slow lint docs bench lock setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -33,6 +33,10 @@ lint: setup ## style, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: setup ## build the documentation site into site/, every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@echo "Open site/index.html"
+
 bench: setup ## measure speed against peers: every benchmarks/*_speed.py, one after the other
 	@set -e; for script in benchmarks/*_speed.py; do echo "== $$script"; $(BIN)/python $$script; done
 
@@ -49,5 +53,5 @@ setup: ## set up .venv, where that is not done
 	exit 1
 
 clean: ## delete .venv, caches and built packages; runs are kept
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf .venv dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -23,10 +23,9 @@ def softplus(x: Tensor) -> Tensor:
     Args:
         x: A tensor of floats.
 
-    Example:
-
-    >>> [round(float(y), 4) for y in softplus(np.array([-30.0, 0.0, 30.0], "float32"))]
-    [0.0, 0.6931, 30.0]
+    Examples:
+        >>> [round(float(y), 4) for y in softplus(np.array([-30.0, 0.0, 30.0], "float32"))]
+        [0.0, 0.6931, 30.0]
     """
     x = ops.convert_to_tensor(x)
     narrow = keras.backend.standardize_dtype(x.dtype) == "float32"

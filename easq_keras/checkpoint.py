@@ -35,15 +35,14 @@ def save_checkpoint(model: EMER, directory: str | os.PathLike[str]) -> None:
         ValueError: The model is not compiled.
         OSError: The folder cannot be written.
 
-    Example:
-
-    >>> import tempfile
-    >>> from easq_keras.layers import FeatureSpec
-    >>> model = EMER([FeatureSpec("item", "categorical", num_buckets=9)])
-    >>> model.compile()
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_checkpoint(model, folder)
-    ...     load_checkpoint(model, folder)
+    Examples:
+        >>> import tempfile
+        >>> from easq_keras.layers import FeatureSpec
+        >>> model = EMER([FeatureSpec("item", "categorical", num_buckets=9)])
+        >>> model.compile()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_checkpoint(model, folder)
+        ...     load_checkpoint(model, folder)
     """
     _require_compiled(model)
     folder = Path(directory)

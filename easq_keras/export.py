@@ -110,16 +110,15 @@ def scoring_model(model: EMER) -> ScoringModel:
     Raises:
         ValueError: `model` is none of the two.
 
-    Example:
-
-    >>> from easq_keras.layers import FeatureSpec
-    >>> from easq_keras.models import EASQ
-    >>> model = EASQ([FeatureSpec("item", "categorical", num_buckets=50)])
-    >>> scorer = scoring_model(model)
-    >>> tuple(scorer({"item": np.array([[3, 1, 4]])}).shape)
-    (1, 3)
-    >>> any("satisfaction" in variable.path for variable in scorer.variables)
-    False
+    Examples:
+        >>> from easq_keras.layers import FeatureSpec
+        >>> from easq_keras.models import EASQ
+        >>> model = EASQ([FeatureSpec("item", "categorical", num_buckets=50)])
+        >>> scorer = scoring_model(model)
+        >>> tuple(scorer({"item": np.array([[3, 1, 4]])}).shape)
+        (1, 3)
+        >>> any("satisfaction" in variable.path for variable in scorer.variables)
+        False
     """
     if not isinstance(model, EMER):
         raise ValueError(f"`model` must be an EMER or EASQ. Received: {type(model).__name__}.")

@@ -58,32 +58,31 @@ class SatisfactionAlignment(tf.keras.layers.Layer, recommenders.tasks.Task):
     Raises:
         ValueError: An option is out of range.
 
-    Example:
+    Examples:
+        ```python
+        class Ranker(tfrs.Model):
+            def __init__(self):
+                super().__init__()
+                self.backbone = tf.keras.layers.Dense(32, activation="softplus")
+                self.lora_a = tf.keras.layers.Dense(4, use_bias=False)
+                self.lora_b = tf.keras.layers.Dense(32, use_bias=False, kernel_initializer="zeros")
+                self.head, self.satisfaction = tf.keras.layers.Dense(1), tf.keras.layers.Dense(1)
+                self.ranking = tfrs.tasks.Ranking(tf.keras.losses.MeanSquaredError())
+                self.alignment = SatisfactionAlignment(beta=0.1)
 
-    ```python
-    class Ranker(tfrs.Model):
-        def __init__(self):
-            super().__init__()
-            self.backbone = tf.keras.layers.Dense(32, activation="softplus")
-            self.lora_a = tf.keras.layers.Dense(4, use_bias=False)
-            self.lora_b = tf.keras.layers.Dense(32, use_bias=False, kernel_initializer="zeros")
-            self.head, self.satisfaction = tf.keras.layers.Dense(1), tf.keras.layers.Dense(1)
-            self.ranking = tfrs.tasks.Ranking(tf.keras.losses.MeanSquaredError())
-            self.alignment = SatisfactionAlignment(beta=0.1)
+            def call(self, x):
+                h, delta = self.backbone(x), self.lora_b(self.lora_a(tf.stop_gradient(x)))
+                return {
+                    "score": self.head(h + tf.stop_gradient(delta))[..., 0],
+                    "satisfaction": self.satisfaction(tf.stop_gradient(h) + delta)[..., 0],
+                }
 
-        def call(self, x):
-            h, delta = self.backbone(x), self.lora_b(self.lora_a(tf.stop_gradient(x)))
-            return {
-                "score": self.head(h + tf.stop_gradient(delta))[..., 0],
-                "satisfaction": self.satisfaction(tf.stop_gradient(h) + delta)[..., 0],
-            }
-
-        def compute_loss(self, batch, training=False):
-            predictions = self(batch["x"])
-            return self.ranking(batch["watched"], predictions["score"]) + self.alignment(
-                batch["answer"], predictions, groups=batch["user_id"]
-            )
-    ```
+            def compute_loss(self, batch, training=False):
+                predictions = self(batch["x"])
+                return self.ranking(batch["watched"], predictions["score"]) + self.alignment(
+                    batch["answer"], predictions, groups=batch["user_id"]
+                )
+        ```
     """
 
     def __init__(

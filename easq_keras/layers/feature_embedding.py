@@ -46,21 +46,20 @@ class FeatureEmbedding(keras.layers.Layer):
         ValueError: No candidate-level feature, a name given twice, or, when called, a feature
             that is absent, ragged, of the wrong shape, or no integer where it should be one.
 
-    Example:
-
-    >>> layer = FeatureEmbedding([
-    ...     FeatureSpec("user_id", "id", num_buckets=10, dim=4, level="user"),
-    ...     FeatureSpec("item_id", "id", num_buckets=20, dim=3),
-    ...     FeatureSpec("ctr", "numeric"),
-    ... ])
-    >>> x = layer({
-    ...     "user_id": np.array([1, 2]),
-    ...     "item_id": np.array([[5, 6, 0], [7, 0, 0]]),
-    ...     "ctr": np.array([[0.1, 0.2, 0.0], [0.3, 0.0, 0.0]]),
-    ...     "mask": np.array([[1, 1, 0], [1, 0, 0]]),
-    ... })
-    >>> tuple(x.shape)
-    (2, 3, 8)
+    Examples:
+        >>> layer = FeatureEmbedding([
+        ...     FeatureSpec("user_id", "id", num_buckets=10, dim=4, level="user"),
+        ...     FeatureSpec("item_id", "id", num_buckets=20, dim=3),
+        ...     FeatureSpec("ctr", "numeric"),
+        ... ])
+        >>> x = layer({
+        ...     "user_id": np.array([1, 2]),
+        ...     "item_id": np.array([[5, 6, 0], [7, 0, 0]]),
+        ...     "ctr": np.array([[0.1, 0.2, 0.0], [0.3, 0.0, 0.0]]),
+        ...     "mask": np.array([[1, 1, 0], [1, 0, 0]]),
+        ... })
+        >>> tuple(x.shape)
+        (2, 3, 8)
     """
 
     def __init__(

@@ -31,12 +31,11 @@ class FeatureSpec:
     Raises:
         ValueError: An argument is missing, superfluous or out of range.
 
-    Example:
-
-    >>> FeatureSpec("item_id", "id", num_buckets=1000).dim
-    64
-    >>> FeatureSpec("age_z", "numeric", level="user").dim
-    1
+    Examples:
+        >>> FeatureSpec("item_id", "id", num_buckets=1000).dim
+        64
+        >>> FeatureSpec("age_z", "numeric", level="user").dim
+        1
     """
 
     def __init__(

@@ -46,14 +46,13 @@ class LoRALayer(keras.layers.Layer):
         ValueError: `units` or `rank` is no positive integer, or `lora_alpha` not above 0; when
             called, the input has another number of columns than when built.
 
-    Example:
-
-    >>> lora = LoRALayer(units=8, rank=2)
-    >>> delta = lora(np.ones((4, 5, 16)))
-    >>> tuple(delta.shape), float(ops.max(ops.abs(delta)))
-    ((4, 5, 8), 0.0)
-    >>> [(weight.name, tuple(weight.shape)) for weight in lora.weights]
-    [('lora_kernel_a', (16, 2)), ('lora_kernel_b', (2, 8))]
+    Examples:
+        >>> lora = LoRALayer(units=8, rank=2)
+        >>> delta = lora(np.ones((4, 5, 16)))
+        >>> tuple(delta.shape), float(ops.max(ops.abs(delta)))
+        ((4, 5, 8), 0.0)
+        >>> [(weight.name, tuple(weight.shape)) for weight in lora.weights]
+        [('lora_kernel_a', (16, 2)), ('lora_kernel_b', (2, 8))]
     """
 
     def __init__(

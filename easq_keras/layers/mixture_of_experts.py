@@ -59,14 +59,13 @@ class MixtureOfExperts(keras.layers.Layer, abc.ABC):
     Raises:
         ValueError: A size is no positive integer, or the coefficient is negative.
 
-    Example:
-
-    >>> class SigmoidMoE(MixtureOfExperts):
-    ...     def route(self, logits):
-    ...         return ops.sigmoid(logits)
-    >>> head = SigmoidMoE(units=1, num_experts=3, hidden_dim=8)
-    >>> tuple(head(np.ones((2, 5, 16))).shape)
-    (2, 5, 1)
+    Examples:
+        >>> class SigmoidMoE(MixtureOfExperts):
+        ...     def route(self, logits):
+        ...         return ops.sigmoid(logits)
+        >>> head = SigmoidMoE(units=1, num_experts=3, hidden_dim=8)
+        >>> tuple(head(np.ones((2, 5, 16))).shape)
+        (2, 5, 1)
     """
 
     def __init__(

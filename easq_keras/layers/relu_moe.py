@@ -27,14 +27,13 @@ class ReLUMoE(MixtureOfExperts):
     Output shape:
         `(..., units)`.
 
-    Example:
-
-    >>> head = ReLUMoE(units=1, num_experts=4, hidden_dim=8, gate_bias_initializer="ones")
-    >>> h = np.random.default_rng(0).normal(size=(2, 5, 16)).astype("float32")
-    >>> tuple(head(h).shape)
-    (2, 5, 1)
-    >>> sorted(head.router_activity(h))
-    ['all_dead_candidates', 'dead_experts', 'share_active']
+    Examples:
+        >>> head = ReLUMoE(units=1, num_experts=4, hidden_dim=8, gate_bias_initializer="ones")
+        >>> h = np.random.default_rng(0).normal(size=(2, 5, 16)).astype("float32")
+        >>> tuple(head(h).shape)
+        (2, 5, 1)
+        >>> sorted(head.router_activity(h))
+        ['all_dead_candidates', 'dead_experts', 'share_active']
     """
 
     def route(self, logits: Tensor) -> Tensor:

@@ -53,12 +53,11 @@ class SlateEncoder(keras.layers.Layer):
         ValueError: A size is no positive integer, `num_heads` does not divide `units`, or, when
             called, the mask has another shape.
 
-    Example:
-
-    >>> encoder = SlateEncoder(units=8, num_heads=2)
-    >>> h = encoder(np.ones((2, 3, 5)), mask=np.array([[1, 1, 1], [1, 0, 0]]))
-    >>> tuple(h.shape)
-    (2, 3, 8)
+    Examples:
+        >>> encoder = SlateEncoder(units=8, num_heads=2)
+        >>> h = encoder(np.ones((2, 3, 5)), mask=np.array([[1, 1, 1], [1, 0, 0]]))
+        >>> tuple(h.shape)
+        (2, 3, 8)
     """
 
     def __init__(

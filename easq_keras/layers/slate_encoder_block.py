@@ -45,11 +45,10 @@ class SlateEncoderBlock(keras.layers.Layer):
     Raises:
         ValueError: A size is no positive integer, or `num_heads` does not divide the width.
 
-    Example:
-
-    >>> block = SlateEncoderBlock(num_heads=2, hidden_dim=16)
-    >>> tuple(block(np.ones((3, 5, 8))).shape)
-    (3, 5, 8)
+    Examples:
+        >>> block = SlateEncoderBlock(num_heads=2, hidden_dim=16)
+        >>> tuple(block(np.ones((3, 5, 8))).shape)
+        (3, 5, 8)
     """
 
     def __init__(

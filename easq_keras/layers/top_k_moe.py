@@ -38,15 +38,14 @@ class TopKMoE(MixtureOfExperts):
     Raises:
         ValueError: As for `MixtureOfExperts`, or `top_k` is not in `[1, num_experts]`.
 
-    Example:
-
-    >>> head = TopKMoE(units=1, num_experts=4, hidden_dim=8, top_k=2)
-    >>> h = np.random.default_rng(0).normal(size=(2, 5, 16)).astype("float32")
-    >>> tuple(head(h).shape)
-    (2, 5, 1)
-    >>> np.sum(np.asarray(head.gates(h)) > 0, axis=-1)
-    array([[2, 2, 2, 2, 2],
-           [2, 2, 2, 2, 2]])
+    Examples:
+        >>> head = TopKMoE(units=1, num_experts=4, hidden_dim=8, top_k=2)
+        >>> h = np.random.default_rng(0).normal(size=(2, 5, 16)).astype("float32")
+        >>> tuple(head(h).shape)
+        (2, 5, 1)
+        >>> np.sum(np.asarray(head.gates(h)) > 0, axis=-1)
+        array([[2, 2, 2, 2, 2],
+               [2, 2, 2, 2, 2]])
     """
 
     def __init__(

@@ -51,13 +51,12 @@ def dense_dpo_loss(
     Raises:
         ValueError: A shape differs, or an option is out of range.
 
-    Example:
-
-    >>> preference = np.array([[4.0, -4.0, 0.0]])
-    >>> exposed = np.array([[1, 1, 0]])
-    >>> loss = dense_dpo_loss(preference, np.zeros((1, 3)), mask=exposed)
-    >>> round(float(loss), 4)  # 2 (σ(4) − σ(−4)) log 2
-    1.3364
+    Examples:
+        >>> preference = np.array([[4.0, -4.0, 0.0]])
+        >>> exposed = np.array([[1, 1, 0]])
+        >>> loss = dense_dpo_loss(preference, np.zeros((1, 3)), mask=exposed)
+        >>> round(float(loss), 4)  # 2 (σ(4) − σ(−4)) log 2
+        1.3364
     """
     loss = logistic(at_least("beta", beta, 0, strictly=True))
     scores = checked_scores(
@@ -87,11 +86,10 @@ class DenseDPOLoss(PairLoss):
             `"reference_scores"`, `"mask"`, `"num_pairs"`.
         y_pred: Scores of the policy, `(batch, slate)`.
 
-    Example:
-
-    >>> loss = DenseDPOLoss()
-    >>> round(float(loss(np.array([[4.0, -4.0]]), np.zeros((1, 2)))), 4)
-    1.3364
+    Examples:
+        >>> loss = DenseDPOLoss()
+        >>> round(float(loss(np.array([[4.0, -4.0]]), np.zeros((1, 2)))), 4)
+        1.3364
     """
 
     TARGETS = ("preference", "reference_scores", "mask", "num_pairs")

@@ -78,14 +78,13 @@ def dpo_loss(
     Raises:
         ValueError: A shape differs, or an option is out of range.
 
-    Example:
-
-    >>> answers = np.array([[1.0, 0.0, -1.0]])
-    >>> scores, satisfaction = np.array([[1.0, 0.0, 5.0]]), np.array([[1.0, 0.0, 7.0]])
-    >>> round(float(dpo_loss(answers, scores, satisfaction)), 4)  # equal margins: log 2
-    0.6931
-    >>> round(float(dpo_loss(answers, scores, beta=1.0)), 4)  # no reference
-    0.3133
+    Examples:
+        >>> answers = np.array([[1.0, 0.0, -1.0]])
+        >>> scores, satisfaction = np.array([[1.0, 0.0, 5.0]]), np.array([[1.0, 0.0, 7.0]])
+        >>> round(float(dpo_loss(answers, scores, satisfaction)), 4)  # equal margins: log 2
+        0.6931
+        >>> round(float(dpo_loss(answers, scores, beta=1.0)), 4)  # no reference
+        0.3133
     """
     beta = _checked(beta, loss_type, label_smoothing)
     scores = checked_scores(
@@ -132,12 +131,11 @@ class DPOLoss(PairLoss):
         y_pred: Scores of the policy, `(batch, slate)`.
         sample_weight: See `PairLoss`.
 
-    Example:
-
-    >>> loss = DPOLoss(beta=1.0)
-    >>> targets = {"labels": np.array([[1.0, 0.0]]), "reference_scores": np.array([[1.0, 0.0]])}
-    >>> round(float(loss(targets, np.array([[1.0, 0.0]]))), 4)
-    0.6931
+    Examples:
+        >>> loss = DPOLoss(beta=1.0)
+        >>> targets = {"labels": np.array([[1.0, 0.0]]), "reference_scores": np.array([[1.0, 0.0]])}
+        >>> round(float(loss(targets, np.array([[1.0, 0.0]]))), 4)
+        0.6931
     """
 
     TARGETS = ("labels", "reference_scores", "mask", "groups", "weights")

@@ -35,14 +35,13 @@ class PairLoss(keras.losses.Loss, abc.ABC):
     Raises:
         ValueError: An option is out of range, or `y_true` has an unknown key or lacks the first.
 
-    Example:
-
-    >>> from easq_keras.losses import pairwise_logistic_loss
-    >>> class DoubledLoss(PairLoss):
-    ...     def call(self, y_true, y_pred):
-    ...         return 2 * pairwise_logistic_loss(scores=y_pred, **y_true)
-    >>> round(float(DoubledLoss()(np.array([[1, 0]]), np.array([[1.0, 1.0]]))), 4)
-    1.3863
+    Examples:
+        >>> from easq_keras.losses import pairwise_logistic_loss
+        >>> class DoubledLoss(PairLoss):
+        ...     def call(self, y_true, y_pred):
+        ...         return 2 * pairwise_logistic_loss(scores=y_pred, **y_true)
+        >>> round(float(DoubledLoss()(np.array([[1, 0]]), np.array([[1.0, 1.0]]))), 4)
+        1.3863
     """
 
     # Keys of `y_true`; the first is required.

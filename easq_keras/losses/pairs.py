@@ -84,10 +84,9 @@ def count_pairs(labels: Tensor, mask: Tensor | None = None, groups: Tensor | Non
     Returns:
         A float32 scalar.
 
-    Example:
-
-    >>> float(count_pairs(np.array([[2.0, 1.0, 1.0, -1.0], [1.0, 0.0, 0.0, 0.0]])))
-    5.0
+    Examples:
+        >>> float(count_pairs(np.array([[2.0, 1.0, 1.0, -1.0], [1.0, 0.0, 0.0, 0.0]])))
+        5.0
     """
     labels = ops.cast(labels, "float32")
     ones = ops.ones_like(labels)

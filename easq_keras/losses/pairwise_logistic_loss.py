@@ -54,15 +54,14 @@ def pairwise_logistic_loss(
     Raises:
         ValueError: A shape differs, or `temperature` or `reduction` is out of range.
 
-    Example:
-
-    >>> labels = np.array([[2.0, 0.0, -1.0], [1.0, 1.0, 1.0]])
-    >>> scores = np.array([[0.0, 0.0, 9.0], [3.0, 2.0, 1.0]])
-    >>> round(float(pairwise_logistic_loss(labels, scores)), 4)
-    0.6931
-    >>> across = pairwise_logistic_loss(labels, scores, groups=np.array([7, 7]))
-    >>> round(float(across), 4)  # the 2 also beats the ones, and they the 0
-    1.0958
+    Examples:
+        >>> labels = np.array([[2.0, 0.0, -1.0], [1.0, 1.0, 1.0]])
+        >>> scores = np.array([[0.0, 0.0, 9.0], [3.0, 2.0, 1.0]])
+        >>> round(float(pairwise_logistic_loss(labels, scores)), 4)
+        0.6931
+        >>> across = pairwise_logistic_loss(labels, scores, groups=np.array([7, 7]))
+        >>> round(float(across), 4)  # the 2 also beats the ones, and they the 0
+        1.0958
     """
     loss = logistic(1.0 / at_least("temperature", temperature, 0, strictly=True))
     scores = checked_scores(scores, labels=labels, mask=mask, weights=weights)
@@ -89,11 +88,10 @@ class PairwiseLogisticLoss(PairLoss):
         y_pred: Scores, `(batch, slate)`.
         sample_weight: See `PairLoss`.
 
-    Example:
-
-    >>> loss = PairwiseLogisticLoss()
-    >>> round(float(loss(np.array([[1.0, 0.0, -1.0]]), np.array([[2.0, 1.0, 5.0]]))), 4)
-    0.3133
+    Examples:
+        >>> loss = PairwiseLogisticLoss()
+        >>> round(float(loss(np.array([[1.0, 0.0, -1.0]]), np.array([[2.0, 1.0, 5.0]]))), 4)
+        0.3133
     """
 
     def __init__(self, temperature: float = 1.0, reduction: str = "mean", **kwargs: Any) -> None:

@@ -29,12 +29,11 @@ class DPORewards(keras.metrics.Metric):
     Raises:
         ValueError: `beta` is not above 0.
 
-    Example:
-
-    >>> metric = DPORewards(beta=1.0)
-    >>> metric.update_state([[1, 0]], [[3.0, 1.0]], reference_scores=[[0.5, 0.0]])
-    >>> {name: float(value) for name, value in metric.result().items()}
-    {'rewards/chosen': 2.5, 'rewards/rejected': 1.0, 'rewards/margins': 1.5, \
+    Examples:
+        >>> metric = DPORewards(beta=1.0)
+        >>> metric.update_state([[1, 0]], [[3.0, 1.0]], reference_scores=[[0.5, 0.0]])
+        >>> {name: float(value) for name, value in metric.result().items()}
+        {'rewards/chosen': 2.5, 'rewards/rejected': 1.0, 'rewards/margins': 1.5, \
 'rewards/accuracies': 1.0}
     """
 

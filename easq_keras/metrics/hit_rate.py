@@ -20,14 +20,13 @@ class HitRate(UserMetric):
         name: Defaults to `"hit_rate_at_k"` with the number for k.
         **kwargs: `include_unlabelled` of `UserMetric`, `dtype`.
 
-    Example:
-
-    >>> metric = HitRate(k=1)
-    >>> metric.update_state([[1, 0, -1]], [[2.0, 1.0, 3.0]], users=[7])
-    >>> metric.update_state([[1, -1, -1]], [[5.0, 1.0, 2.0]], users=[7])
-    >>> metric.update_state([[0, 1, -1]], [[5.0, 1.0, 2.0]], users=[8])
-    >>> float(metric.result())
-    0.5
+    Examples:
+        >>> metric = HitRate(k=1)
+        >>> metric.update_state([[1, 0, -1]], [[2.0, 1.0, 3.0]], users=[7])
+        >>> metric.update_state([[1, -1, -1]], [[5.0, 1.0, 2.0]], users=[7])
+        >>> metric.update_state([[0, 1, -1]], [[5.0, 1.0, 2.0]], users=[8])
+        >>> float(metric.result())
+        0.5
     """
 
     def __init__(self, k: int, name: str | None = None, **kwargs: Any) -> None:

@@ -18,12 +18,11 @@ class MeanReciprocalRank(UserMetric):
         name: Defaults to `"mean_reciprocal_rank"`.
         **kwargs: `include_unlabelled` of `UserMetric`, `dtype`.
 
-    Example:
-
-    >>> metric = MeanReciprocalRank()
-    >>> metric.update_state([[1, 1, -1]], [[2.0, 1.0, 3.0]], users=[7])
-    >>> float(metric.result())
-    0.5
+    Examples:
+        >>> metric = MeanReciprocalRank()
+        >>> metric.update_state([[1, 1, -1]], [[2.0, 1.0, 3.0]], users=[7])
+        >>> float(metric.result())
+        0.5
     """
 
     def __init__(self, name: str = "mean_reciprocal_rank", **kwargs: Any) -> None:

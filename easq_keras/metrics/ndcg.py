@@ -21,12 +21,11 @@ class NDCG(UserMetric):
         name: Defaults to `"ndcg_at_k"` with the number for k.
         **kwargs: `include_unlabelled` of `UserMetric`, `dtype`.
 
-    Example:
-
-    >>> metric = NDCG(k=5)
-    >>> metric.update_state([[1, 0, -1]], [[2.0, 1.0, 3.0]], users=["ann"])
-    >>> round(float(metric.result()), 4)  # second of three: 1 / log2(3)
-    0.6309
+    Examples:
+        >>> metric = NDCG(k=5)
+        >>> metric.update_state([[1, 0, -1]], [[2.0, 1.0, 3.0]], users=["ann"])
+        >>> round(float(metric.result()), 4)  # second of three: 1 / log2(3)
+        0.6309
     """
 
     def __init__(self, k: int, name: str | None = None, **kwargs: Any) -> None:

@@ -19,12 +19,11 @@ class PairAccuracy(UserMetric):
         name: Defaults to `"pair_accuracy"`.
         **kwargs: `dtype`.
 
-    Example:
-
-    >>> metric = PairAccuracy()
-    >>> metric.update_state([[1, -1], [0, 0]], [[2.0, 9.0], [2.0, 1.0]], users=[7, 7])
-    >>> float(metric.result())  # a tie and a pair in order
-    0.75
+    Examples:
+        >>> metric = PairAccuracy()
+        >>> metric.update_state([[1, -1], [0, 0]], [[2.0, 9.0], [2.0, 1.0]], users=[7, 7])
+        >>> float(metric.result())  # a tie and a pair in order
+        0.75
     """
 
     def __init__(self, name: str = "pair_accuracy", **kwargs: Any) -> None:

@@ -23,12 +23,11 @@ class PairCoverage(keras.metrics.Metric):
         name: Defaults to `"pair_coverage"`.
         **kwargs: `dtype` of `keras.metrics.Metric`.
 
-    Example:
-
-    >>> metric = PairCoverage()
-    >>> metric.update_state(np.array([[1, 0, 0, -1], [1, -1, -1, -1]]))
-    >>> {name: float(value) for name, value in metric.result().items()}
-    {'pairs': 2.0, 'paired_labels': 0.75, 'paired_batches': 1.0}
+    Examples:
+        >>> metric = PairCoverage()
+        >>> metric.update_state(np.array([[1, 0, 0, -1], [1, -1, -1, -1]]))
+        >>> {name: float(value) for name, value in metric.result().items()}
+        {'pairs': 2.0, 'paired_labels': 0.75, 'paired_batches': 1.0}
     """
 
     def __init__(self, name: str = "pair_coverage", **kwargs: Any) -> None:

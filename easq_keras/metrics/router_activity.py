@@ -26,12 +26,11 @@ class RouterActivity(keras.metrics.Metric):
     Raises:
         ValueError: `num_experts` is no positive integer.
 
-    Example:
-
-    >>> metric = RouterActivity(num_experts=2)
-    >>> metric.update_state(np.array([[[0.3, 0.0], [0.0, 0.0]]]))
-    >>> {name: float(value) for name, value in metric.result().items()}
-    {'share_active': 0.25, 'dead_experts': 1.0, 'all_dead_candidates': 0.5}
+    Examples:
+        >>> metric = RouterActivity(num_experts=2)
+        >>> metric.update_state(np.array([[[0.3, 0.0], [0.0, 0.0]]]))
+        >>> {name: float(value) for name, value in metric.result().items()}
+        {'share_active': 0.25, 'dead_experts': 1.0, 'all_dead_candidates': 0.5}
     """
 
     def __init__(self, num_experts: int, name: str = "router_activity", **kwargs: Any) -> None:

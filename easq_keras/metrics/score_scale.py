@@ -20,12 +20,12 @@ class ScoreScale(keras.metrics.Metric):
         name: Defaults to `"score_scale"`.
         **kwargs: `dtype` of `keras.metrics.Metric`.
 
-    Example:
-
-    >>> metric = ScoreScale()
-    >>> metric.update_state(np.array([[1.0, 3.0, 0.0], [11.0, 13.0, 0.0]]), [[1, 1, 0], [1, 1, 0]])
-    >>> float(metric.result())
-    1.0
+    Examples:
+        >>> metric = ScoreScale()
+        >>> scores = np.array([[1.0, 3.0, 0.0], [11.0, 13.0, 0.0]])
+        >>> metric.update_state(scores, [[1, 1, 0], [1, 1, 0]])
+        >>> float(metric.result())
+        1.0
     """
 
     def __init__(self, name: str = "score_scale", **kwargs: Any) -> None:

@@ -35,16 +35,15 @@ class UserMetric(keras.metrics.Metric, abc.ABC):
             another candidate of the slate has one. Defaults to True.
         **kwargs: `name`, `dtype` of `keras.metrics.Metric`.
 
-    Example:
-
-    >>> class BestScoredLabel(UserMetric):
-    ...     def of_lists(self, user, labels, scores):
-    ...         first = ranks(user, labels, scores) == 1
-    ...         return labels[first][np.argsort(user[first])]
-    >>> metric = BestScoredLabel()
-    >>> metric.update_state([[2, 0], [1, 0]], [[1.0, 0.5], [0.2, 0.1]], users=["ann", "bob"])
-    >>> float(metric.result())
-    1.5
+    Examples:
+        >>> class BestScoredLabel(UserMetric):
+        ...     def of_lists(self, user, labels, scores):
+        ...         first = ranks(user, labels, scores) == 1
+        ...         return labels[first][np.argsort(user[first])]
+        >>> metric = BestScoredLabel()
+        >>> metric.update_state([[2, 0], [1, 0]], [[1.0, 0.5], [0.2, 0.1]], users=["ann", "bob"])
+        >>> float(metric.result())
+        1.5
     """
 
     def __init__(self, include_unlabelled: bool = True, **kwargs: Any) -> None:

@@ -23,10 +23,9 @@ class BlendSettings(EASQSettings):
     Raises:
         ValueError: As for `EASQSettings`, or `use_dpo` or `shaping` is set.
 
-    Example:
-
-    >>> BlendSettings().trade_off_setting
-    'alpha'
+    Examples:
+        >>> BlendSettings().trade_off_setting
+        'alpha'
     """
 
     alpha: float = 0.5
@@ -67,16 +66,15 @@ class Blend(EASQ):
     Returns when called:
         `{"score": the blend, "satisfaction": ŝ}`.
 
-    Example:
-
-    >>> from easq_keras.layers import FeatureSpec
-    >>> model = Blend([FeatureSpec("item", "categorical", num_buckets=50)], alpha=0.0)
-    >>> x = {"item": np.array([[1, 2, 3]])}
-    >>> behaviour = model(x)["score"]
-    >>> _ = model.trade_off.assign(2.0)
-    >>> outputs = model(x)
-    >>> np.allclose(outputs["score"], behaviour + 2 * outputs["satisfaction"])
-    True
+    Examples:
+        >>> from easq_keras.layers import FeatureSpec
+        >>> model = Blend([FeatureSpec("item", "categorical", num_buckets=50)], alpha=0.0)
+        >>> x = {"item": np.array([[1, 2, 3]])}
+        >>> behaviour = model(x)["score"]
+        >>> _ = model.trade_off.assign(2.0)
+        >>> outputs = model(x)
+        >>> np.allclose(outputs["score"], behaviour + 2 * outputs["satisfaction"])
+        True
     """
 
     settings_class: ClassVar[type[EMERSettings]] = BlendSettings
@@ -131,11 +129,10 @@ class SummedTowers(keras.layers.Layer):
         weight: A constant.
         **kwargs: `name`, `dtype`, … of `keras.layers.Layer`.
 
-    Example:
-
-    >>> towers = SummedTowers(keras.layers.Dense(1), keras.layers.Dense(1), weight=0.5)
-    >>> tuple(towers(np.ones((2, 3, 4), "float32")).shape)
-    (2, 3, 1)
+    Examples:
+        >>> towers = SummedTowers(keras.layers.Dense(1), keras.layers.Dense(1), weight=0.5)
+        >>> tuple(towers(np.ones((2, 3, 4), "float32")).shape)
+        (2, 3, 1)
     """
 
     def __init__(

@@ -56,18 +56,17 @@ class EASQ(EMER):
     Raises:
         ValueError: As for `EMER`.
 
-    Example:
-
-    >>> model = EASQ.from_preset(
-    ...     "recommended", features=[FeatureSpec("item", "categorical", num_buckets=50)]
-    ... )
-    >>> model.compile()
-    >>> x = {"item": np.arange(8).reshape(2, 4)}
-    >>> y = {"behaviour": np.array([[2, 1, 0, -1], [-1, -1, -1, -1]], "float32"),
-    ...      "answer": np.array([[-1, -1, -1, -1], [1, -1, -1, -1]], "float32")}
-    >>> history = model.fit(x, y, verbose=0)
-    >>> sorted(model(x))
-    ['satisfaction', 'score']
+    Examples:
+        >>> model = EASQ.from_preset(
+        ...     "recommended", features=[FeatureSpec("item", "categorical", num_buckets=50)]
+        ... )
+        >>> model.compile()
+        >>> x = {"item": np.arange(8).reshape(2, 4)}
+        >>> y = {"behaviour": np.array([[2, 1, 0, -1], [-1, -1, -1, -1]], "float32"),
+        ...      "answer": np.array([[-1, -1, -1, -1], [1, -1, -1, -1]], "float32")}
+        >>> history = model.fit(x, y, verbose=0)
+        >>> sorted(model(x))
+        ['satisfaction', 'score']
     """
 
     settings_class: ClassVar[type[EMERSettings]] = EASQSettings

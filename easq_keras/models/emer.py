@@ -96,15 +96,14 @@ class EMER(keras.Model):
         ValueError: A setting is out of range, the backbone's output is no `(batch, slate, d)`, or
             a batch breaks the contract.
 
-    Example:
-
-    >>> model = EMER([FeatureSpec("item", "categorical", num_buckets=50)], num_experts=4)
-    >>> model.compile()
-    >>> x = {"item": np.arange(8).reshape(2, 4)}
-    >>> y = {"behaviour": np.array([[2, 1, 0, -1], [0, 1, -1, -1]], "float32")}
-    >>> history = model.fit(x, y, verbose=0)
-    >>> tuple(model(x)["score"].shape)
-    (2, 4)
+    Examples:
+        >>> model = EMER([FeatureSpec("item", "categorical", num_buckets=50)], num_experts=4)
+        >>> model.compile()
+        >>> x = {"item": np.arange(8).reshape(2, 4)}
+        >>> y = {"behaviour": np.array([[2, 1, 0, -1], [0, 1, -1, -1]], "float32")}
+        >>> history = model.fit(x, y, verbose=0)
+        >>> tuple(model(x)["score"].shape)
+        (2, 4)
     """
 
     settings_class: ClassVar[type[EMERSettings]] = EMERSettings
@@ -312,12 +311,11 @@ class EMER(keras.Model):
             have it), by part (`"embedding"`, `"backbone"`, `"tower"`, … as far as the model has
             it), whether there is one.
 
-        Example:
-
-        >>> from easq_keras.models import EASQ
-        >>> model = EASQ.from_preset("paper", [FeatureSpec("item", "id", num_buckets=9)])
-        >>> [part for part, moved in model.routing_table()["dpo"].items() if moved]
-        ['embedding', 'backbone', 'tower']
+        Examples:
+            >>> from easq_keras.models import EASQ
+            >>> model = EASQ.from_preset("paper", [FeatureSpec("item", "id", num_buckets=9)])
+            >>> [part for part, moved in model.routing_table()["dpo"].items() if moved]
+            ['embedding', 'backbone', 'tower']
         """
         present = [part for part in PARTS if getattr(self, part, None) is not None]
         return {loss: {part: part in by for part in present} for loss, by in self.routes().items()}

@@ -33,10 +33,9 @@ class EMERSSettings(EMERSettings):
     Raises:
         ValueError: A setting is out of range; the message names it.
 
-    Example:
-
-    >>> EMERSSettings(answer_pairs="level").trade_off_setting
-    'lambda_satisfaction'
+    Examples:
+        >>> EMERSSettings(answer_pairs="level").trade_off_setting
+        'lambda_satisfaction'
     """
 
     answer_pairs: str = "pair"
@@ -71,20 +70,19 @@ class EMERS(EMER):
         number above 0 which candidates of a row were exposed; a candidate with a behaviour level
         of at least 0 was exposed in any case.
 
-    Example:
-
-    >>> from easq_keras.layers import FeatureSpec
-    >>> model = EMERS(
-    ...     [FeatureSpec("item", "categorical", num_buckets=50)], answer_pairs="level"
-    ... )
-    >>> model.compile(answered_rows=1)
-    >>> x = {"item": np.arange(8).reshape(2, 4)}
-    >>> y = {"behaviour": np.array([[2, 1, 0, -1], [-1, -1, -1, -1]], "float32"),
-    ...      "answer": np.array([[-1, -1, -1, -1], [1, -1, -1, -1]], "float32"),
-    ...      "exposed": np.array([[1, 1, 1, 0], [1, 1, 1, 0]], "float32")}
-    >>> logs = model.train_on_batch(x, y, return_dict=True)
-    >>> float(logs["answers/used"])  # pairs of the satisfied with the two others
-    2.0
+    Examples:
+        >>> from easq_keras.layers import FeatureSpec
+        >>> model = EMERS(
+        ...     [FeatureSpec("item", "categorical", num_buckets=50)], answer_pairs="level"
+        ... )
+        >>> model.compile(answered_rows=1)
+        >>> x = {"item": np.arange(8).reshape(2, 4)}
+        >>> y = {"behaviour": np.array([[2, 1, 0, -1], [-1, -1, -1, -1]], "float32"),
+        ...      "answer": np.array([[-1, -1, -1, -1], [1, -1, -1, -1]], "float32"),
+        ...      "exposed": np.array([[1, 1, 1, 0], [1, 1, 1, 0]], "float32")}
+        >>> logs = model.train_on_batch(x, y, return_dict=True)
+        >>> float(logs["answers/used"])  # pairs of the satisfied with the two others
+        2.0
     """
 
     settings_class: ClassVar[type[EMERSettings]] = EMERSSettings

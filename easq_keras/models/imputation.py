@@ -26,10 +26,9 @@ class ImputationSettings(EASQSettings):
     Raises:
         ValueError: As for `EASQSettings`, or `use_dpo` is set.
 
-    Example:
-
-    >>> ImputationSettings().trade_off_setting
-    'shaping'
+    Examples:
+        >>> ImputationSettings().trade_off_setting
+        'shaping'
     """
 
     joint: bool = True
@@ -64,12 +63,11 @@ class ImputationNetwork(EASQ):
 
     Batches, results and `compile`: as for `EASQ`; `"satisfaction"` is s_I.
 
-    Example:
-
-    >>> from easq_keras.layers import FeatureSpec
-    >>> model = ImputationNetwork([FeatureSpec("item", "categorical", num_buckets=50)])
-    >>> [part for part, moved in model.routing_table()["satisfaction"].items() if moved]
-    ['embedding', 'backbone', 'satisfaction_tower']
+    Examples:
+        >>> from easq_keras.layers import FeatureSpec
+        >>> model = ImputationNetwork([FeatureSpec("item", "categorical", num_buckets=50)])
+        >>> [part for part, moved in model.routing_table()["satisfaction"].items() if moved]
+        ['embedding', 'backbone', 'satisfaction_tower']
     """
 
     settings_class: ClassVar[type[EMERSettings]] = ImputationSettings

@@ -23,10 +23,9 @@ def response_network(kind: str, name: str, dropout: float = 0.0) -> keras.Sequen
         name: Name of the network.
         dropout: Share of hidden units dropped while it is fitted.
 
-    Example:
-
-    >>> tuple(response_network("mlp", "imputer")(np.ones((2, 5))).shape)
-    (2, 1)
+    Examples:
+        >>> tuple(response_network("mlp", "imputer")(np.ones((2, 5))).shape)
+        (2, 1)
     """
     layers: list[keras.layers.Layer] = []
     for width in NETWORKS[one_of("kind", kind, NETWORKS)]:
@@ -51,11 +50,10 @@ class ImputedFeatures(FeatureEmbedding):
     Output shape:
         `(batch, slate, k + 1)`.
 
-    Example:
-
-    >>> layer = ImputedFeatures([FeatureSpec("item", "id", num_buckets=9, dim=3)])
-    >>> tuple(layer({"item": np.array([[1, 2]])}).shape)
-    (1, 2, 4)
+    Examples:
+        >>> layer = ImputedFeatures([FeatureSpec("item", "id", num_buckets=9, dim=3)])
+        >>> tuple(layer({"item": np.array([[1, 2]])}).shape)
+        (1, 2, 4)
     """
 
     def __init__(

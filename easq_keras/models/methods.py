@@ -33,10 +33,9 @@ class MethodInfo:
         grid: Values of the trade-off setting, rising, from hardly any loss of behaviour to a large
             one; empty where there is none.
 
-    Example:
-
-    >>> method_info("EASQ").trade_off
-    'lambda_dpo'
+    Examples:
+        >>> method_info("EASQ").trade_off
+        'lambda_dpo'
     """
 
     name: str
@@ -170,10 +169,9 @@ def method_info(name: str) -> MethodInfo:
     Raises:
         ValueError: There is no such method; the message lists them.
 
-    Example:
-
-    >>> method_info("EMER").reads_answers
-    False
+    Examples:
+        >>> method_info("EMER").reads_answers
+        False
     """
     return _BY_NAME[one_of("name", name, METHODS)]
 
@@ -200,11 +198,11 @@ def build_method(
     Raises:
         ValueError: There is no such method or setting, or a setting is out of range.
 
-    Example:
-
-    >>> model = build_method("Imputation", [FeatureSpec("item", "id", num_buckets=9)], shaping=0.3)
-    >>> round(float(model.trade_off), 3)
-    0.3
+    Examples:
+        >>> features = [FeatureSpec("item", "id", num_buckets=9)]
+        >>> model = build_method("Imputation", features, shaping=0.3)
+        >>> round(float(model.trade_off), 3)
+        0.3
     """
     info = method_info(name)
     dtype = overrides.pop("dtype", None)

@@ -40,14 +40,13 @@ def collect_responses(
         features: The features to keep.
         max_exposed: Number of exposed candidates to keep, an even draw from all that there are.
 
-    Example:
-
-    >>> behaviour, answer = np.array([[1, 0], [-1, -1]]), np.array([[-1, -1], [-1, 1]])
-    >>> labels = {"behaviour": behaviour, "answer": answer}
-    >>> batch = ({"item": np.array([[1, 2], [3, 4]])}, labels)
-    >>> data = collect_responses([batch, batch], [FeatureSpec("item", "id", num_buckets=9)])
-    >>> data.answered["item"], data.answers, data.exposed["item"]
-    (array([4]), array([1.], dtype=float32), array([1, 2, 1, 2]))
+    Examples:
+        >>> behaviour, answer = np.array([[1, 0], [-1, -1]]), np.array([[-1, -1], [-1, 1]])
+        >>> labels = {"behaviour": behaviour, "answer": answer}
+        >>> batch = ({"item": np.array([[1, 2], [3, 4]])}, labels)
+        >>> data = collect_responses([batch, batch], [FeatureSpec("item", "id", num_buckets=9)])
+        >>> data.answered["item"], data.answers, data.exposed["item"]
+        (array([4]), array([1.], dtype=float32), array([1, 2, 1, 2]))
     """
     specs = tuple(features)
     rng = np.random.default_rng(0)

@@ -50,10 +50,9 @@ class SAQRecSettings(EMERSettings):
     Raises:
         ValueError: A setting is out of range; the message names it.
 
-    Example:
-
-    >>> SAQRecSettings().trade_off_setting
-    'lambda_imputed'
+    Examples:
+        >>> SAQRecSettings().trade_off_setting
+        'lambda_imputed'
     """
 
     target: str = "tower"
@@ -107,17 +106,16 @@ class SAQRec(EMER):
     Raises:
         ValueError: As for `EMER`; from `fit` and `train_on_batch`: `pretrain` was not called.
 
-    Example:
-
-    >>> model = SAQRec([FeatureSpec("item", "id", num_buckets=50, dim=4)], units=8, num_heads=2)
-    >>> model.compile(run_eagerly=True)
-    >>> x = {"item": np.arange(8).reshape(2, 4)}
-    >>> y = {"behaviour": np.array([[2, 1, 0, -1], [1, 0, -1, -1]], "float32"),
-    ...      "answer": np.array([[-1, 1, -1, -1], [0, -1, -1, -1]], "float32")}
-    >>> figures = model.pretrain(lambda: (batch for batch in [(x, y)]))
-    >>> figures["answers"], figures["exposed"]
-    (2, 5)
-    >>> history = model.fit(x, y, verbose=0)
+    Examples:
+        >>> model = SAQRec([FeatureSpec("item", "id", num_buckets=50, dim=4)], units=8, num_heads=2)
+        >>> model.compile(run_eagerly=True)
+        >>> x = {"item": np.arange(8).reshape(2, 4)}
+        >>> y = {"behaviour": np.array([[2, 1, 0, -1], [1, 0, -1, -1]], "float32"),
+        ...      "answer": np.array([[-1, 1, -1, -1], [0, -1, -1, -1]], "float32")}
+        >>> figures = model.pretrain(lambda: (batch for batch in [(x, y)]))
+        >>> figures["answers"], figures["exposed"]
+        (2, 5)
+        >>> history = model.fit(x, y, verbose=0)
     """
 
     settings_class: ClassVar[type[EMERSettings]] = SAQRecSettings
@@ -358,13 +356,12 @@ def corrected_target(target: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
         logits: Of the tower, `(rows, slate)`.
         mask: `(rows, slate)` booleans: the real candidates.
 
-    Example:
-
-    >>> target = np.array([[0.5, 0.5, 0.5]], "float32")
-    >>> logits = np.array([[0.0, 4.0, 9.0]], "float32")
-    >>> mask = np.array([[True, True, False]])
-    >>> np.round(np.asarray(corrected_target(target, logits, mask)), 3)[:, :2]
-    array([[0.5, 0.5]], dtype=float32)
+    Examples:
+        >>> target = np.array([[0.5, 0.5, 0.5]], "float32")
+        >>> logits = np.array([[0.0, 4.0, 9.0]], "float32")
+        >>> mask = np.array([[True, True, False]])
+        >>> np.round(np.asarray(corrected_target(target, logits, mask)), 3)[:, :2]
+        array([[0.5, 0.5]], dtype=float32)
     """
     logits = ops.stop_gradient(logits)
     entropy = ops.softplus(logits) - target * logits
@@ -385,11 +382,10 @@ def listwise_loss(target: Tensor, scores: Tensor, shown: Tensor) -> Tensor:
         scores: `(rows, slate)`.
         shown: `(rows, slate)` booleans: the exposed candidates.
 
-    Example:
-
-    >>> target, scores = ops.convert_to_tensor([[[0.0, 0.0, 9.0]], [[1.0, 1.0, 9.0]]])
-    >>> round(float(listwise_loss(target, scores, np.array([[True, True, False]]))), 4)
-    0.6931
+    Examples:
+        >>> target, scores = ops.convert_to_tensor([[[0.0, 0.0, 9.0]], [[1.0, 1.0, 9.0]]])
+        >>> round(float(listwise_loss(target, scores, np.array([[True, True, False]]))), 4)
+        0.6931
     """
     several = ops.sum(ops.cast(shown, "int32"), axis=-1) > 1
     kept = ops.logical_and(shown, several[:, None])

@@ -23,10 +23,9 @@ class ScoreNetwork(keras.layers.Layer):
     Raises:
         ValueError: `hidden_dim` is no positive integer.
 
-    Example:
-
-    >>> tuple(ScoreNetwork(hidden_dim=4)(np.ones((2, 3, 5))).shape)
-    (2, 3, 1)
+    Examples:
+        >>> tuple(ScoreNetwork(hidden_dim=4)(np.ones((2, 3, 5))).shape)
+        (2, 3, 1)
     """
 
     def __init__(self, hidden_dim: int, output_bias: bool = True, **kwargs: Any) -> None:

@@ -38,10 +38,9 @@ class EMERSettings:
     Raises:
         ValueError: A setting is out of range; the message names it.
 
-    Example:
-
-    >>> EMERSettings(num_experts=4).replace(units=32).units
-    32
+    Examples:
+        >>> EMERSettings(num_experts=4).replace(units=32).units
+        32
     """
 
     units: int = 64
@@ -139,10 +138,9 @@ class EASQSettings(EMERSettings):
     Raises:
         ValueError: A setting is out of range, or two do not go together.
 
-    Example:
-
-    >>> EASQSettings.preset("paper").beta
-    0.1
+    Examples:
+        >>> EASQSettings.preset("paper").beta
+        0.1
     """
 
     use_lora: bool = True

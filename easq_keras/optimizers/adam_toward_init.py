@@ -33,16 +33,15 @@ class AdamTowardInit(keras.optimizers.Adam):
     Raises:
         ValueError: `decay` is negative, or `weight_decay` is given.
 
-    Example:
-
-    >>> w = keras.Variable([1.0, -2.0])
-    >>> optimizer = AdamTowardInit(learning_rate=0.1, decay=5.0)
-    >>> optimizer.build([w])
-    >>> w.assign([3.0, -2.0])  # doctest: +ELLIPSIS
-    <...>
-    >>> optimizer.apply([np.zeros(2, "float32")])
-    >>> np.asarray(w).tolist()   # half of the way back from 3 to 1
-    [2.0, -2.0]
+    Examples:
+        >>> w = keras.Variable([1.0, -2.0])
+        >>> optimizer = AdamTowardInit(learning_rate=0.1, decay=5.0)
+        >>> optimizer.build([w])
+        >>> w.assign([3.0, -2.0])  # doctest: +ELLIPSIS
+        <...>
+        >>> optimizer.apply([np.zeros(2, "float32")])
+        >>> np.asarray(w).tolist()   # half of the way back from 3 to 1
+        [2.0, -2.0]
     """
 
     def __init__(self, learning_rate: Any = 0.001, decay: float = 10.0, **kwargs: Any) -> None:
