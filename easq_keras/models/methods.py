@@ -158,6 +158,7 @@ _INFOS = (
 _BY_NAME = {info.name: info for info in _INFOS}
 
 METHODS: tuple[str, ...] = tuple(_BY_NAME)
+"""Names of all methods, for `build_method`."""
 
 
 def method_info(name: str) -> MethodInfo:
