@@ -15,7 +15,7 @@ VALUES: dict[str, tuple[float, ...]] = {
     "beta": (0.1, 0.3, 3.0),
     "satisfaction_decay": (1.0, 3.0, 30.0),
 }
-_GRID = (0.3, 1.0, 3.0)
+_GRID = (0.3, 0.6, 1.2)
 _QUICK = ("num_experts", "lora_rank")
 
 

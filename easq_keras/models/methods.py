@@ -53,7 +53,7 @@ class MethodInfo:
         return self.model.settings_class(**self.settings).trade_off_setting
 
 
-_EASQ_GRID = (0.3, 0.6, 1.0, 1.7, 3.0)
+_EASQ_GRID = (0.15, 0.3, 0.6, 1.2, 2.4)
 # What the preset "paper" has in place of the defaults.
 _PAPER = {
     name: value
