@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.evaluation.eval_config import GUARDRAIL
 
 LAST_BLESSED = "the last blessed model"
+BEST_SO_FAR = "the best model so far"
 METRIC_NAMES = {
     "pair_accuracy": "pair accuracy",
     "satisfied_auc": "satisfied AUC",

@@ -18,6 +18,8 @@ from pipeline.logs.dataset_config import DatasetConfig
 
 SPAN_KEY = "span"
 WINDOW_SPANS_KEY = "window_spans"
+# Custom property of the examples: the folder that the log was read from.
+LOGS = "logs"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -48,6 +50,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples.span = window.spans[-1].number
             names = ",".join(span.name for span in window.spans)
             examples.set_string_custom_property("spans", names)
+        examples.set_string_custom_property(LOGS, logs)
         generate_examples(
             dataset,
             logs,

@@ -20,6 +20,8 @@ from pipeline.example_gen.shuffle import COMPRESSED
 
 # So many rows are compressed together; reading one row costs reading them all.
 ROWS_TOGETHER = 256
+# For tables of which every span reads rows: a third larger, and read in a fourth of the time.
+READ_OFTEN = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -29,11 +31,11 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     os.replace(partial, path)
 
 
-def write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table, options: pa.ipc.IpcWriteOptions = COMPRESSED) -> None:
     """Writes a table for `read_rows` and `read_table`."""
 
     def write(partial: Path) -> None:
-        with pa.ipc.new_file(str(partial), table.schema, options=COMPRESSED) as writer:
+        with pa.ipc.new_file(str(partial), table.schema, options=options) as writer:
             writer.write_table(table.combine_chunks(), max_chunksize=ROWS_TOGETHER)
 
     write_whole(path, write)

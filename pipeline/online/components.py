@@ -68,6 +68,7 @@ def OnlineGate(
     examples: InputArtifact[Examples],
     model: InputArtifact[Model],
     blessed_model: InputArtifact[Model],
+    best_model: InputArtifact[Model],
     evaluation: OutputArtifact[ModelEvaluation],
     blessing: OutputArtifact[ModelBlessing],
     infra_blessing: OutputArtifact[InfraBlessing],
@@ -83,7 +84,7 @@ def OnlineGate(
     verdict = nothing_learnt()
     if found.steps:
         behaviour, answers = found.compared(
-            model.uri, blessed_model.uri, [*json.loads(window), examples.uri]
+            model.uri, blessed_model.uri, best_model.uri, [*json.loads(window), examples.uri]
         )
         verdict = judge(
             behaviour,

@@ -11,6 +11,7 @@ also in the folder, so that a process that was killed goes on where the last spa
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import shutil
@@ -21,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configs import MODEL_NAME, RunSettings
+from pipeline.example_gen.executor import LOGS
 from pipeline.local_runner import ComponentEvent, Workdir, run_pipeline
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.online import series
 from pipeline.online.alarms import HISTORY, alarms
 from pipeline.online.components import GATE_FILE, PREQUENTIAL_FILE
-from pipeline.online.impression_store import ImpressionStore
+from pipeline.online.full_fit_log import store_of_full_fit
+from pipeline.online.impression_store import ImpressionStore, StoreLimits
 from pipeline.online.learner import Learner
-from pipeline.online.rollback import rolled_back
 from pipeline.online.span_pipeline import create_span_pipeline
 from pipeline.online.spans import Span, fingerprint
 from pipeline.online.state import (
@@ -41,7 +43,7 @@ from pipeline.online.state import (
     write_state,
 )
 from pipeline.online.versions import follow_state
-from pipeline.run_artifacts import last_run_artifacts
+from pipeline.run_artifacts import RunArtifact, last_run_artifacts
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class OnlineEngine:
         # What an interrupted span left in memory counts for as little as what it left on disk.
         learner.forget(models=set(), examples=set(), tests=set())
         state = _with_good_checkpoint(state, learner, notes)
+        state = _with_good_best(state, learner, notes)
         write_state(self.folder.state_file, state)
         follow_state(self.folder, state)
         for file in (self.folder.series_file, self.folder.freshness_file):
@@ -243,6 +246,7 @@ class OnlineEngine:
         new_state = state.after_span(
             commit,
             pushed,
+            best=gate["best"],
             keep_commits=self._settings.online.keep_spans,
             keep_versions=self._settings.online.keep_versions,
         )
@@ -264,12 +268,6 @@ class OnlineEngine:
             seconds=seconds,
             alarms=tuple(record["alarms"]),
         )
-
-    def rollback(self) -> int:
-        """Puts the previous version back; returns it. See `pipeline.online.rollback`."""
-        state = rolled_back(self.folder, self.state)
-        self._state = state
-        return state.versions[-1].number
 
     def close(self) -> None:
         """Lets go of the model."""
@@ -301,25 +299,42 @@ class OnlineEngine:
                 f"compare with or to serve; {self.folder.workdir.report_html} says why"
             )
         before = None if state is None else state.newest
+        if before is None:
+            store, note = self._store_of_full_fit(run)
+        else:
+            store, note = before.store, f"Goes on from the full fit in {fit}."
         number = int(pushed["pushed_version"])
         commit = Commit(
             sequence=0 if before is None else before.sequence,
             span="" if before is None else before.span,
             model=fit,
-            store=None if before is None else before.store,
+            store=store,
             examples=None,
             evaluation=None,
             version=number,
         )
-        note = [f"Goes on from the full fit in {fit}."] if before is not None else []
+        version = Version(number, commit.sequence, "", fit)
         return OnlineState(
             fit=fit,
             transform_graph=run["Transform"]["transform_graph"].uri,
             commits=(commit,),
-            versions=(Version(number, commit.sequence, "", fit),),
+            versions=(version,),
             stable=number,
+            best=version,
             largest_version=number,
-        ), note
+        ), [note]
+
+    def _store_of_full_fit(self, run: dict[str, dict[str, RunArtifact]]) -> tuple[str | None, str]:
+        examples = run.get("LogExampleGen", {}).get("examples")
+        online = self._settings.online
+        store, note = store_of_full_fit(
+            None if examples is None else str(examples.properties.get(LOGS, "")) or None,
+            self._dataset,
+            self.folder.span_root(0),
+            StoreLimits(delay_hours=online.landing_delay_hours, max_bytes=online.store_bytes),
+            holdout=online.holdout,
+        )
+        return None if store is None else str(store), note
 
     def _clear_away(self) -> None:
         """Deletes what no state refers to any more."""
@@ -331,14 +346,14 @@ class OnlineEngine:
             for commit in commits
             for uri in (commit.model, commit.store, commit.examples, commit.evaluation)
             if uri is not None
-        } | {version.model for version in state.versions}
+        } | {version.model for version in (*state.versions, state.best)}
         spans = self.folder.root / "spans"
         for root in spans.iterdir() if spans.exists() else ():
             if not any(Path(uri).is_relative_to(root) for uri in kept):
                 shutil.rmtree(root)
         window = state.earlier_spans(self._settings.online.gate.window_spans)
         learner.forget(
-            models={commits[-1].model, *(version.model for version in state.versions[-1:])},
+            models={commits[-1].model, state.best.model, state.versions[-1].model},
             examples={commit.examples for commit in window if commit.examples},
             tests={commit.evaluation for commit in window if commit.evaluation},
         )
@@ -366,6 +381,19 @@ def _with_good_checkpoint(state: OnlineState, learner: Learner, notes: list[str]
             state = state.without_newest()
         else:
             return state
+
+
+def _with_good_best(state: OnlineState, learner: Learner, notes: list[str]) -> OnlineState:
+    """Compares with the last blessed model alone where the best one cannot be loaded any more."""
+    try:
+        learner.read_weights(state.best.model)
+    except (OSError, ValueError) as error:
+        notes.append(
+            f"The checkpoint of version {state.best.number}, the best so far, cannot be used "
+            f"({error}). What is learnt is compared with the last blessed model alone."
+        )
+        return dataclasses.replace(state, best=state.versions[-1])
+    return state
 
 
 def _read_json(folder: str, name: str) -> dict[str, Any]:

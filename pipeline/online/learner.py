@@ -50,7 +50,7 @@ def learner_of(name: str) -> Learner:
 
 
 class Learner:
-    """A model in training, the last blessed model's weights, and the window's slates.
+    """A model in training, the weights it is compared with, and the window's slates.
 
     Args:
         name: The run's folder.
@@ -176,21 +176,32 @@ class Learner:
 
     def candidate_scores(self, model: str, slates: SplitSlates) -> list[NDArray[np.float64]]:
         """ŷ of each slate's candidates, of a Model artifact whose weights are read once."""
-        current = self.session.model.get_weights()
-        self.session.model.set_weights(self._weights_of(model))
-        try:
+        with self._weights_in_place(model):
             return candidate_scores(slates, self._scorer.scores(slates)["score"])
+
+    @contextlib.contextmanager
+    def _weights_in_place(self, model: str) -> Iterator[None]:
+        """Lends the model in memory another one's weights; the held one has its own already."""
+        if self._holds == model:
+            yield
+            return
+        others = self._weights_of(model)
+        current = self.session.model.get_weights()
+        self.session.model.set_weights(others)
+        try:
+            yield
         finally:
             self.session.model.set_weights(current)
 
     def compared(
-        self, candidate: str, blessed: str, window: Sequence[str]
+        self, candidate: str, blessed: str, best: str, window: Sequence[str]
     ) -> tuple[Compared, Compared]:
-        """Scores the held-out slates of a window with two models.
+        """Scores the held-out slates of a window with a candidate and those before it.
 
         Args:
             candidate: A Model artifact.
-            blessed: The one to compare with.
+            blessed: The last blessed one.
+            best: The best one so far; may be the same.
             window: Examples artifacts.
 
         Returns:
@@ -199,40 +210,41 @@ class Learner:
         held_out = [self.held_out(examples) for examples in window]
         slates = joined([slates for slates, _ in held_out])
         late = joined([late for _, late in held_out])
-        mine, others = (
-            [self.candidate_scores(model, part) for part in (slates, late)]
-            for model in (candidate, blessed)
-        )
         answered = np.flatnonzero(slates.has_answer)
-
-        def with_late(scores: list[list[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
-            return [*(scores[0][row] for row in answered), *scores[1]]
-
+        scores = {
+            model: [self.candidate_scores(model, part) for part in (slates, late)]
+            for model in dict.fromkeys((candidate, blessed, best))
+        }
+        models = (candidate, blessed) if best == blessed else (candidate, blessed, best)
         return (
-            Compared(slates.records, mine[0], others[0]),
+            Compared(slates.records, *(scores[model][0] for model in models)),
             Compared(
                 [*(slates.records[row] for row in answered), *late.records],
-                with_late(mine),
-                with_late(others),
+                *(
+                    [*(scores[model][0][row] for row in answered), *scores[model][1]]
+                    for model in models
+                ),
             ),
         )
 
+    def read_weights(self, model: str) -> None:
+        """Makes sure that a Model artifact can be compared with; raises as `hold` does."""
+        if self._holds != model:
+            self._weights_of(model)
+
     def _weights_of(self, model: str) -> list[NDArray[Any]]:
-        if self._holds == model:
-            return self.session.model.get_weights()
         if model not in self._weights:
             held = self._holds
             self.hold(model)
-            weights = self.session.model.get_weights()
+            self._weights[model] = self.session.model.get_weights()
             if held is not None:
                 self.hold(held)
-            self._weights = {model: weights}
         return self._weights[model]
 
     def keep_weights(self, model: str) -> None:
         """Keeps the weights that the session holds: they are the last blessed model's now."""
         self.hold(model)
-        self._weights = {model: self.session.model.get_weights()}
+        self._weights[model] = self.session.model.get_weights()
 
     def forget(self, *, models: set[str], examples: set[str], tests: set[str]) -> None:
         """Drops weights, slates and answers of all artifacts but the given ones."""

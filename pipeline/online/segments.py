@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.example_gen.columnar import Ints
 from pipeline.online.arrow_files import (
+    READ_OFTEN,
     read_arrays,
     read_rows,
     read_table,
@@ -104,7 +105,8 @@ def write_segment(folder: Path, number: int, content: SegmentContent, spans: int
     segment = Segment(folder, info)
     write_arrays(segment.path(_KEYS), content.keys)
     write_table(segment.path(_SLATES), content.slates)
-    write_table(segment.path(_ANSWERED), content.answered)
+    # A new answer's pair group holds the user's earlier ones, whatever segments those are in.
+    write_table(segment.path(_ANSWERED), content.answered, READ_OFTEN)
     write_table(segment.path(_ACTIVITY), content.activity)
     size = sum(segment.path(part).stat().st_size for part in PARTS)
     return Segment(folder, SegmentInfo(**{**asdict(info), "bytes": size}))

@@ -20,17 +20,21 @@ class OnlineGateSettings:
         min_pairs: with fewer pairs of answers in the window the satisfaction side is not judged
             and behaviour decides alone.
         behaviour_loss: how far behaviour NDCG@10 may fall below the last blessed model's.
+        behaviour_slide: how far it may fall below the best model's so far: losses of single spans
+            must not add up to more. (Satisfaction is judged against that model as against the last
+            blessed one.)
     """
 
     window_spans: int = 8
     satisfaction_loss: float = 0.0
     min_pairs: int = 30
     behaviour_loss: float = 0.02
+    behaviour_slide: float = 0.04
 
     def __post_init__(self) -> None:
         require(self.window_spans >= 1, "window_spans", self.window_spans, "1 or more")
         require(self.min_pairs >= 1, "min_pairs", self.min_pairs, "1 or more")
-        for name in ("satisfaction_loss", "behaviour_loss"):
+        for name in ("satisfaction_loss", "behaviour_loss", "behaviour_slide"):
             value = getattr(self, name)
             require(0 <= value <= 1, name, value, "between 0 and 1")
 

@@ -13,7 +13,6 @@ import json
 from tfx.components.pusher.component import Pusher
 from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base import executor_spec
-from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.importer import Importer
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
@@ -57,21 +56,21 @@ def create_span_pipeline(
     sequence = newest.sequence + 1
     earlier = state.earlier_spans(settings.online.gate.window_spans - 1)
 
+    imports: dict[str, Importer] = {}
+
     def imported(name: str, uri: str, kind: type) -> Importer:
-        return Importer(source_uri=uri, artifact_type=kind).with_id(name)
+        """One node an artifact, whatever it is needed for."""
+        if uri not in imports:
+            imports[uri] = Importer(source_uri=uri, artifact_type=kind).with_id(name)
+        return imports[uri]
 
     transform_graph = imported("transform_graph", state.transform_graph, TransformGraph)
     base_model = imported("base_model", newest.model, Model)
-    imports: list[BaseNode] = [transform_graph, base_model]
-    blessed = state.versions[-1].model
-    blessed_model = base_model
-    if blessed != newest.model:
-        blessed_model = imported("blessed_model", blessed, Model)
-        imports.append(blessed_model)
+    blessed_model = imported("blessed_model", state.versions[-1].model, Model)
+    best_model = imported("best_model", state.best.model, Model)
     store = None
     if newest.store is not None:
         store = imported("impressions_before", newest.store, Impressions)
-        imports.append(store)
 
     example_gen = SpanExampleGen(
         span=span,
@@ -105,6 +104,7 @@ def create_span_pipeline(
         examples=examples,
         model=model,
         blessed_model=blessed_model.outputs["result"],
+        best_model=best_model.outputs["result"],
         learner=learner,
         window=json.dumps([commit.examples for commit in earlier]),
     )
@@ -126,7 +126,7 @@ def create_span_pipeline(
     return Pipeline(
         pipeline_name=span_pipeline_name(dataset, sequence),
         pipeline_root=str(folder.span_root(sequence)),
-        components=[*imports, example_gen, prequential, trainer, gate, pusher],
+        components=[*imports.values(), example_gen, prequential, trainer, gate, pusher],
         # A span that was interrupted is done anew from the last state, never half from a cache.
         enable_cache=False,
         metadata_connection_config=sqlite_metadata_connection_config(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.local_runner import Workdir
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ class OnlineState:
         versions: The versions in the serving folder, oldest first.
         stable: The version with the label `stable`: the newest one until another was pushed after
             it. A rollback leaves it where it is unless it is itself withdrawn.
+        best: The blessed version that none after it was as good as, by `pipeline.online.gate`; it
+            may have left the serving folder.
         largest_version: The largest number ever given to a version.
     """
 
@@ -143,6 +145,7 @@ class OnlineState:
     commits: tuple[Commit, ...]
     versions: tuple[Version, ...]
     stable: int
+    best: Version
     largest_version: int
 
     @property
@@ -161,9 +164,15 @@ class OnlineState:
         return {"stable": self.stable, "canary": self.versions[-1].number}
 
     def after_span(
-        self, commit: Commit, pushed: Version | None, *, keep_commits: int, keep_versions: int
+        self,
+        commit: Commit,
+        pushed: Version | None,
+        *,
+        best: bool,
+        keep_commits: int,
+        keep_versions: int,
     ) -> OnlineState:
-        """The state once a span is done."""
+        """The state once a span is done; `best`: what was pushed is the best version so far."""
         state = dataclasses.replace(
             self, commits=(*self.commits, commit)[-keep_commits:], largest_version=commit.version
         )
@@ -174,6 +183,7 @@ class OnlineState:
             state,
             versions=(*others, pushed)[-keep_versions:],
             stable=self.versions[-1].number,
+            best=pushed if best else self.best,
         )
 
     def without_newest(self) -> OnlineState:
@@ -200,7 +210,9 @@ class OnlineState:
     def _with_versions(self, versions: tuple[Version, ...]) -> OnlineState:
         numbers = [version.number for version in versions]
         stable = self.stable if self.stable in numbers else numbers[-1]
-        return dataclasses.replace(self, versions=versions, stable=stable)
+        withdrawn = {version.number for version in self.versions} - set(numbers)
+        best = versions[-1] if self.best.number in withdrawn else self.best
+        return dataclasses.replace(self, versions=versions, stable=stable, best=best)
 
 
 def read_state(path: Path) -> OnlineState | None:
@@ -219,6 +231,7 @@ def read_state(path: Path) -> OnlineState | None:
         raise ValueError(f"{path} is not of format {FORMAT}")
     document["commits"] = tuple(Commit(**commit) for commit in document["commits"])
     document["versions"] = tuple(Version(**version) for version in document["versions"])
+    document["best"] = Version(**document["best"])
     return OnlineState(**document)
 
 

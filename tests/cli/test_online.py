@@ -23,7 +23,7 @@ def workdir(tmp_path):
     for version in versions:
         (folder.serving_dir / str(version.number)).mkdir(parents=True)
     commit = Commit(3, "s3", "/m3", "/store", "/examples", "/test", 102)
-    state = OnlineState("/fit", "/graph", (commit,), versions, 101, 102)
+    state = OnlineState("/fit", "/graph", (commit,), versions, 101, versions[2], 102)
     write_state(folder.state_file, state)
     record = {"sequence": 3, "reason": "Blessed: all is well.", "alarms": ["drift: far below"]}
     series.append(folder.series_file, record)

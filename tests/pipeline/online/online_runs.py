@@ -111,6 +111,7 @@ def adopt(root: Path, model: str, transform_graph: str) -> None:
             commits=(Commit(0, "", model, None, None, None, FIRST_VERSION),),
             versions=(Version(FIRST_VERSION, 0, "", model),),
             stable=FIRST_VERSION,
+            best=Version(FIRST_VERSION, 0, "", model),
             largest_version=FIRST_VERSION,
         ),
     )

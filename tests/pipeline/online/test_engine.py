@@ -12,6 +12,7 @@ from pipeline.online import series
 from pipeline.online.engine import OnlineEngine
 from pipeline.online.lineage import learnt_spans
 from pipeline.online.report import build_online_report, render_online_html
+from pipeline.online.rollback import rolled_back
 from pipeline.online.spans import Span, SpanError, find_spans
 from pipeline.online.state import OnlineFolder, read_state
 from pipeline.run_artifacts import RunArtifact
@@ -218,8 +219,8 @@ def test_a_rollback_serves_and_learns_from_the_version_before(
     engine.resume()
     learn_all(engine, tiny_spans[:2])
     before = engine.state
-    assert engine.rollback() == 1001
-    state = read_state(OnlineFolder(workdir).state_file)
+    state = rolled_back(OnlineFolder(workdir), before)
+    engine.resume()
     assert state.labels == {"stable": 1001, "canary": 1001}
     assert not (OnlineFolder(workdir).serving_dir / "1002").exists()
     assert state.newest.model == before.versions[1].model
@@ -263,6 +264,36 @@ def test_without_a_full_fit_it_says_what_to_run(tiny_dataset, tmp_path):
     engine = OnlineEngine(Workdir(tmp_path / "nothing"), tiny_dataset, SETTINGS)
     with pytest.raises(RuntimeError, match="easq run --workdir"):
         engine.resume()
+
+
+def test_an_answer_to_an_impression_of_the_full_fit_is_learnt(
+    workdir, tiny_dataset, tiny_transform_dir, tiny_spans, tmp_path, monkeypatch
+):
+    """The first span's log stands for that of the full fit; the second brings answers to it."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_spans[0].path, base)
+    for table in ("users.csv", "items.csv"):
+        shutil.copy(tiny_spans[0].path.parent / table, base)
+    fit = str(workdir.root / "pipeline" / "Trainer" / "model" / "1")
+    uris = {
+        "LogExampleGen": {"examples": RunArtifact("/examples", {"logs": str(base)}, cached=False)},
+        "Transform": {"transform_graph": RunArtifact(tiny_transform_dir, {}, cached=False)},
+        "Trainer": {"model": RunArtifact(fit, {}, cached=False)},
+        "Pusher": {
+            "pushed_model": RunArtifact(
+                "/pushed", {"pushed": 1, "pushed_version": str(FIRST_VERSION)}, cached=False
+            )
+        },
+    }
+    monkeypatch.setattr(engine_module, "last_run_artifacts", lambda file, name: uris)
+    workdir.metadata.touch()
+    OnlineFolder(workdir).state_file.unlink()
+
+    engine = OnlineEngine(workdir, tiny_dataset, SETTINGS)
+    assert engine.resume() == ["24 slates of the full fit may still be answered."]
+    answers = engine.process(tiny_spans[1]).counts["answers"]
+    engine.close()
+    assert (answers["late_used"], answers["waiting"]) == (12, 0)
 
 
 @pytest.fixture

@@ -38,11 +38,11 @@ def decide(behaviour, answers, **settings):
     )
 
 
-def compared(records, candidate, blessed):
-    """Both models score every slate alike, or `blessed` lists a score a slate."""
-    candidates = candidate if isinstance(candidate, list) else [candidate] * len(records)
-    others = blessed if isinstance(blessed, list) else [blessed] * len(records)
-    return Compared(records, candidates, others)
+def compared(records, candidate, blessed, best=None):
+    """Each model scores every slate alike, or is a list of a score a slate."""
+    models = [model for model in (candidate, blessed, best) if model is not None]
+    scores = [model if isinstance(model, list) else [model] * len(records) for model in models]
+    return Compared(records, *scores)
 
 
 USERS = range(8)
@@ -103,6 +103,47 @@ def test_behaviour_may_fall_by_the_stated_loss_and_no_more(loss, blessed):
     verdict = decide(compared(SEEN, DOWN, UP), compared(ANSWERED, UP, UP), behaviour_loss=loss)
     assert verdict.blessed == blessed
     assert f"behaviour NDCG@10 {1 / np.log2(3) - 1:+.3f}" in verdict.sentence
+
+
+def test_a_slow_slide_is_stopped_by_the_best_model_so_far():
+    """Each model ranks one user of eight worse than the one before it: NDCG falls by 0.046 each.
+
+    Every single step is within the limit of .05, and two of them are within that of the slide.
+    """
+    ranked = [[DOWN] * worse + [UP] * (8 - worse) for worse in range(4)]
+    limits = {"behaviour_loss": 0.05, "behaviour_slide": 0.1}
+    verdicts = [
+        decide(
+            compared(SEEN, ranked[worse], ranked[worse - 1], ranked[0]),
+            compared(ANSWERED, UP, UP, UP),
+            **limits,
+        )
+        for worse in (1, 2, 3)
+    ]
+    assert [verdict.blessed for verdict in verdicts] == [True, True, False]
+    assert not any(verdict.best for verdict in verdicts)
+    loss = 3 / 8 * (1 / np.log2(3) - 1)
+    assert f"NDCG@10 {loss:+.3f} against the best model so far" in verdicts[2].sentence
+
+
+def test_satisfaction_that_slid_beyond_doubt_is_stopped_too():
+    """Half a pair of answers lost since the last model may be luck, all since the best may not."""
+    blessed = [UP] * 3 + [DOWN] * 5
+    candidate = [DOWN] * 4 + [UP] * 1 + [DOWN] * 3
+    answers = compared(ANSWERED, candidate, blessed, UP)
+    verdict = decide(compared(SEEN, UP, UP, UP), answers)
+    assert not verdict.blessed
+    assert verdict.sentence.startswith("Not blessed: pair accuracy -0.875 against the best model")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "best", "is_best"),
+    [(UP, UP, True), (UP, DOWN, True), ([DOWN] + [UP] * 7, UP, False), (UP, None, True)],
+)
+def test_a_model_is_the_best_so_far_if_it_lies_below_it_in_neither_metric(candidate, best, is_best):
+    behaviour = compared(SEEN, UP, UP, None if best is None else UP)
+    verdict = decide(behaviour, compared(ANSWERED, candidate, UP, best))
+    assert (verdict.blessed, verdict.best) == (True, is_best)
 
 
 def test_answers_do_not_leak_into_the_behaviour_side_nor_the_other_way_round():

@@ -25,18 +25,21 @@ FIT = OnlineState(
     commits=(Commit(0, "", "/fit", None, None, None, 100),),
     versions=(Version(100, 0, "", "/fit"),),
     stable=100,
+    best=Version(100, 0, "", "/fit"),
     largest_version=100,
 )
 
 
-def after(state, *, pushed, keep_commits=3, keep_versions=2):
+def after(state, *, pushed, best=False, keep_commits=3, keep_versions=2):
     """The state after one more span."""
     sequence = state.newest.sequence + 1
     model = f"/spans/{sequence}"
     number = state.largest_version + pushed
     commit = Commit(sequence, f"s{sequence}", model, "/store", "/examples", "/test", number)
     version = Version(number, sequence, commit.span, model) if pushed else None
-    return state.after_span(commit, version, keep_commits=keep_commits, keep_versions=keep_versions)
+    return state.after_span(
+        commit, version, best=best, keep_commits=keep_commits, keep_versions=keep_versions
+    )
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path):
@@ -107,6 +110,22 @@ def test_a_rollback_goes_on_from_the_model_before_and_learns_no_span_again(tmp_p
     (record,) = folder.rollbacks_file.read_text().splitlines()
     assert json.loads(record) == {"withdrawn": 102, "served": 101, "sequence": 2, "span": "s2"}
     assert after(back, pushed=True).versions[-1].number == 103
+
+
+def test_the_best_version_stays_known_when_it_is_no_longer_served():
+    state = after(FIT, pushed=True, best=True)
+    for _ in range(3):
+        state = after(state, pushed=True)
+    assert [version.number for version in state.versions] == [103, 104]
+    assert state.best.number == 101
+    assert after(state, pushed=True, best=True).best.number == 105
+
+
+def test_a_best_version_that_is_withdrawn_or_lost_is_so_no_longer():
+    state = after(after(FIT, pushed=True), pushed=True, best=True)
+    assert state.best.number == 102
+    assert state.rolled_back().best.number == 101
+    assert state.without_newest().best.number == 101
 
 
 def test_there_must_be_a_version_to_go_back_to(tmp_path):

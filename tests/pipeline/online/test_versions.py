@@ -69,7 +69,7 @@ def test_another_model_of_the_same_number_replaces_it(saved_model, serving_dir):
 
 def state_of(*numbers, stable):
     versions = tuple(Version(number, 0, "", "/m") for number in numbers)
-    return OnlineState("/fit", "/graph", (), versions, stable, max(numbers))
+    return OnlineState("/fit", "/graph", (), versions, stable, versions[-1], max(numbers))
 
 
 def test_the_folder_and_the_labels_follow_the_state(saved_model, serving_dir, tmp_path):
