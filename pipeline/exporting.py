@@ -8,6 +8,9 @@ Signatures:
 * `serving_examples`: serialized slate examples `examples` `[batch]`. Returns `score` `[batch,
   slate.max_candidates]`.
 * `transform_features`: serialized slate examples `[batch]`. Returns the transformed features.
+* `lite_inputs`: what `serving_default` takes. Returns the numbers from which the LiteRT model in
+  `assets.extra/split.tflite` computes the score: LiteRT hashes no strings, so TensorFlow runs this
+  part before it. TensorFlow Serving looks at neither.
 
 Only ŷ is served: the graph is that of `easq_keras.export.scoring_model`, without the alignment
 tower. Padding scores the lowest float32, so that it sorts behind every candidate and still prints
@@ -16,11 +19,14 @@ as a JSON number.
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow.lite.python.convert import ConverterError
 from tensorflow_transform.tf_metadata import schema_utils
 
 from easq_keras.export import ScoringModel, scoring_model
@@ -31,6 +37,11 @@ from pipeline.transform import MASK
 
 SCORE = "score"
 EXAMPLES = "examples"
+LITE_INPUTS = "lite_inputs"
+LITE_FILE = "assets.extra/split.tflite"
+COLUMNS = "columns"
+
+log = logging.getLogger(__name__)
 
 
 def raw_feature_spec(config: DatasetConfig, *, labels: bool) -> dict[str, Any]:
@@ -62,21 +73,56 @@ class ServedRanker(tf.Module):
         )
 
     def signatures(self) -> dict[str, Any]:
-        """Traces the three signatures."""
-        inputs = {}
-        for name, spec in self._request_features:
-            shape = [None, None] if isinstance(spec, tf.io.RaggedFeature) else [None]
-            inputs[name] = tf.TensorSpec(shape, spec.dtype, name=name)
+        """Traces the signatures that a SavedModel always has."""
         examples = tf.TensorSpec([None], tf.string, name=EXAMPLES)
         return {
-            "serving_default": self.rank_raw.get_concrete_function(**inputs),
+            "serving_default": self.rank_raw.get_concrete_function(**self._named_tensors()),
             "serving_examples": self.rank_examples.get_concrete_function(examples),
             "transform_features": self.transform_examples.get_concrete_function(examples),
         }
 
+    def lite_signature(self) -> Any:
+        """Traces `lite_inputs`."""
+        return self.lite_inputs.get_concrete_function(**self._named_tensors())
+
+    def lite_model(self, lite_inputs: Any) -> bytes:
+        """Converts what follows `lite_inputs` to LiteRT.
+
+        Args:
+            lite_inputs: The signature, as `lite_signature` returns it.
+
+        Raises:
+            tf.lite.python.convert.ConverterError: LiteRT has no kernel for something in the model.
+        """
+        specs = {}
+        for name, output in lite_inputs.structured_outputs.items():
+            # The width is known. With it LiteRT can do more: add an axis, for one.
+            shape = [None, self._width][: output.shape.rank]
+            specs[name] = tf.TensorSpec(shape, output.dtype, name=name)
+        scoring = self.score_numbers.get_concrete_function(**specs)
+        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([scoring], self).convert())
+
+    def _named_tensors(self) -> dict[str, tf.TensorSpec]:
+        inputs = {}
+        for name, spec in self._request_features:
+            shape = [None, None] if isinstance(spec, tf.io.RaggedFeature) else [None]
+            inputs[name] = tf.TensorSpec(shape, spec.dtype, name=name)
+        return inputs
+
     @tf.function(autograph=False)
     def rank_raw(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores named raw tensors; see `serving_default` above."""
+        return self.score_numbers(**self.lite_inputs(**inputs))
+
+    @tf.function(autograph=False)
+    def score_numbers(self, columns: tf.Tensor, **features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores what `lite_inputs` returns."""
+        return {SCORE: self._score(features)[:, :columns]}
+
+    @tf.function(autograph=False)
+    def lite_inputs(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the transformed features of named raw tensors, `[batch]` or `[batch,
+        slate.max_candidates]`, and how many candidates each slate has (`columns`, a scalar)."""
         rows, columns = tf.unstack(tf.shape(inputs["item_id"], tf.int64))
         # The bare operation: tf.debugging.assert_less_equal makes a dozen of it.
         fits = tf.raw_ops.Assert(
@@ -93,12 +139,12 @@ class ServedRanker(tf.Module):
             if isinstance(spec, tf.io.RaggedFeature):
                 flat = tf.reshape(inputs[name], [-1])
                 raw[name] = tf.RaggedTensor.from_row_splits(flat, splits, validate=False)
-        return {SCORE: self._score(raw)[:, :columns]}
+        return {**self._transform(raw), COLUMNS: tf.cast(columns, tf.int32)}
 
     @tf.function(autograph=False)
     def rank_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores serialized slate examples; see `serving_examples` above."""
-        return {SCORE: self._score(self._parse(examples))}
+        return {SCORE: self._score(self._transform(self._parse(examples)))}
 
     @tf.function(autograph=False)
     def transform_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -112,8 +158,7 @@ class ServedRanker(tf.Module):
         # Labels are not in a request: the layer leaves out what cannot be computed.
         return self._transform_layer(raw)
 
-    def _score(self, raw: dict[str, tf.Tensor | tf.RaggedTensor]) -> tf.Tensor:
-        features = self._transform(raw)
+    def _score(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
         score = tf.cast(self._score_features(features), tf.float32)
         return tf.where(features[MASK] > 0, score, tf.fill(tf.shape(score), tf.float32.min))
 
@@ -124,9 +169,22 @@ def export_ranker(
     config: DatasetConfig,
     directory: str,
 ) -> None:
-    """Writes the SavedModel to `directory`."""
+    """Writes the SavedModel to `directory`, with its LiteRT part.
+
+    A model that LiteRT cannot run is written without that part; the log says why.
+    """
     module = ServedRanker(scoring_model, transform_output, config)
-    tf.saved_model.save(module, directory, signatures=module.signatures())
+    lite_inputs = module.lite_signature()
+    signatures = {**module.signatures(), LITE_INPUTS: lite_inputs}
+    tf.saved_model.save(module, directory, signatures=signatures)
+    try:
+        lite = module.lite_model(lite_inputs)
+    except ConverterError as error:
+        log.warning("%s has no %s, TensorFlow serves it: %s", directory, LITE_FILE, error)
+        return
+    path = Path(directory, LITE_FILE)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(lite)
 
 
 class RankerExporter:
@@ -142,7 +200,8 @@ class RankerExporter:
         self._traced: tuple[ScoringModel, ServedRanker, dict[str, Any]] | None = None
 
     def export(self, model: EMER, directory: str) -> None:
-        """Writes what `export_ranker` would write of the model's scoring graph.
+        """Writes what `export_ranker` would write of the model's scoring graph, but for the LiteRT
+        part: it takes as long as the rest, and a span's model is soon replaced.
 
         Args:
             model: The same model each time, with other weights.

@@ -116,7 +116,7 @@ class LiteEngine:
                 {plan.before[feed]: value for feed, value in feeds.items()}, list(plan.aliases)
             )
             feeds = dict(zip(plan.aliases, numbers, strict=True))
-        inputs = {plan.aliases[feed]: np.ascontiguousarray(value) for feed, value in feeds.items()}
+        inputs = {plan.aliases[feed]: np.asarray(value, order="C") for feed, value in feeds.items()}
         runners = self._pool.get()
         try:
             results = runners[plan.name](**inputs)
@@ -144,9 +144,9 @@ def _plan(name: str, runner: Any, signatures: Mapping[str, Any]) -> _Plan | None
     if LITE_INPUTS not in signatures:
         return None
     first = Signature(signatures[LITE_INPUTS])
-    if wanted != set(first.outputs) or set(first.inputs) != set(signature.inputs):
+    if not wanted <= set(first.outputs) or set(first.inputs) != set(signature.inputs):
         return None
-    aliases = {tensor: alias for alias, tensor in first.outputs.items()}
+    aliases = {tensor: alias for alias, tensor in first.outputs.items() if alias in wanted}
     before = {feed: first.inputs[alias] for alias, feed in signature.inputs.items()}
     return _Plan(name, aliases, outputs, before)
 

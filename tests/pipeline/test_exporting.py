@@ -22,9 +22,14 @@ class LengthRanker(keras.Model):
 
 
 @pytest.fixture(scope="module")
-def served(tiny_dataset, tiny_transform_output, tmp_path_factory):
+def directory(tiny_dataset, tiny_transform_output, tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("export") / "model")
     export_ranker(LengthRanker(), tiny_transform_output, tiny_dataset, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def served(directory):
     return tf.saved_model.load(directory)
 
 
@@ -123,3 +128,35 @@ def test_transform_features_is_the_trainers_transform(served, tiny_examples, tin
     features = served.signatures["transform_features"](examples=tf.constant(tiny_examples))
     for name in ("mask", "item_id", "user_id", "hour", "length", "length_z", "length_rank"):
         np.testing.assert_array_equal(features[name], tiny_transformed[name])
+
+
+@pytest.mark.parametrize("width", [1, 3, WIDTH])
+def test_the_lite_part_continues_where_tensorflow_hands_over(served, directory, width):
+    request = {
+        name: value if value.shape.rank == 1 else value[:, :width]
+        for name, value in raw_request(TINY_SLATES, WIDTH).items()
+    }
+    numbers = served.signatures["lite_inputs"](**request)
+    interpreter = tf.lite.Interpreter(model_path=f"{directory}/assets.extra/split.tflite")
+    lite = interpreter.get_signature_runner("serving_default")
+    wanted = {name: numbers[name].numpy() for name in lite.get_input_details()}
+    expected = served.signatures["serving_default"](**request)["score"]
+    np.testing.assert_allclose(lite(**wanted)["score"], expected, rtol=1e-5)
+
+
+class TextRanker(keras.Model):
+    """Scores by the number of digits of the length, which LiteRT has no kernel for."""
+
+    def call(self, features, training=None):
+        return tf.cast(tf.strings.length(tf.strings.as_string(features["length_z"])), "float32")
+
+
+def test_a_model_that_lite_cannot_run_is_written_without_it(
+    tiny_dataset, tiny_transform_output, tmp_path, caplog
+):
+    export_ranker(TextRanker(), tiny_transform_output, tiny_dataset, str(tmp_path / "model"))
+    served = tf.saved_model.load(str(tmp_path / "model"))
+    score = served.signatures["serving_default"](**raw_request(TINY_SLATES, WIDTH))["score"]
+    assert np.isfinite(score).all()
+    assert not (tmp_path / "model" / "assets.extra").exists()
+    assert "has no assets.extra/split.tflite, TensorFlow serves it" in caplog.text
