@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from easq_keras.models.emer import EMER
 
@@ -106,7 +107,7 @@ def load_checkpoint(model: EMER, directory: str | os.PathLike[str]) -> None:
     optimizers = [getattr(model, name) for name in OPTIMIZERS if hasattr(model, name)]
     rates = [_constant_rate(optimizer) for optimizer in optimizers]
     trade_off = model.trade_off
-    kept = None if trade_off is None else float(trade_off)
+    kept = None if trade_off is None else _number(trade_off)
     model.load_weights(weights)
     if trade_off is not None:
         trade_off.assign(kept)
@@ -166,7 +167,12 @@ def _require_compiled(model: EMER) -> None:
 def _constant_rate(optimizer: Any) -> float | None:
     """Returns the learning rate, or None where a schedule sets it."""
     rate = optimizer.learning_rate
-    return float(rate) if isinstance(rate, keras.Variable) else None
+    return _number(rate) if isinstance(rate, keras.Variable) else None
+
+
+def _number(variable: keras.Variable) -> float:
+    # By way of an array: the copies of a variable on several workers are no number to `float`.
+    return float(np.asarray(variable.value))
 
 
 def _sha256(path: Path) -> str:

@@ -9,6 +9,7 @@ from easq_keras.losses import count_pairs, dpo_loss, pairwise_logistic_loss
 from easq_keras.models import objectives
 from easq_keras.models.objectives import Answers, Slates
 from easq_keras.models.settings import EASQSettings
+from easq_keras.models.training import at_least_one, mean_over_replicas, shared_mean
 from easq_keras.types import Tensor
 
 # The parts of the model that have variables to train, by their attribute.
@@ -46,13 +47,13 @@ def read_slates(labels: Mapping[str, Tensor], mask: Tensor) -> Slates:
     dense = levels[: ops.shape(mask)[0]]
     shown = objectives.exposed(dense, mask)
     preference = objectives.behaviour_preference(dense, shown)
-    pairs = ops.sum(preference)
+    pairs = mean_over_replicas(ops.sum(preference))
     has_pairs = pairs > 0
     return Slates(
         shown=shown,
         preference=preference,
         has_pairs=has_pairs,
-        per_pair=ops.where(has_pairs, 1.0 / ops.maximum(pairs, 1.0), 0.0),
+        per_pair=ops.where(has_pairs, 1.0 / at_least_one(pairs), 0.0),
         ignored=objectives.number(levels >= 0) - objectives.number(shown),
     )
 
@@ -92,10 +93,11 @@ def satisfaction_loss(
     if settings.satisfaction_loss == "pairwise":
         pairing = {"mask": answers.valid, "groups": answers.groups}
         loss = pairwise_logistic_loss(answers.labels, score, **pairing)
-        return loss, count_pairs(answers.labels, **pairing)
-    count = objectives.number(answers.valid)
+        count = count_pairs(answers.labels, **pairing)
+        return shared_mean(loss, count), mean_over_replicas(count)
+    count = mean_over_replicas(objectives.number(answers.valid))
     total = objectives.answer_loss(answers.labels, score, answers.valid)
-    return total / ops.maximum(count, 1.0), count
+    return total / at_least_one(count), count
 
 
 def transfer_loss(
@@ -139,7 +141,8 @@ def transfer_loss(
     loss = dpo_loss(answers.labels, score, reference, beta=settings.beta, **pairing)
     reward = ops.stop_gradient(settings.beta * (score - reference))
     rewards = objectives.answer_rewards(answers.labels, answers.valid, reward, answers.groups)
-    return loss, count_pairs(answers.labels, **pairing) > 0, rewards
+    count = count_pairs(answers.labels, **pairing)
+    return shared_mean(loss, count), mean_over_replicas(count) > 0, rewards
 
 
 def _last_rows(scores: Tensor, answers: Answers) -> Tensor:

@@ -391,7 +391,7 @@ class EASQ(EMER):
             satisfaction, within = outputs["satisfaction"], shown
         else:
             satisfaction, within = outputs["answered_satisfaction"], outputs["answered_mask"]
-        spread, known = objectives.spread(satisfaction, within), ops.any(within)
+        spread, known = objectives.spread(satisfaction, within), on_any_replica(ops.any(within))
         report.add("satisfaction/std", spread, known)
         report.add("satisfaction/collapsed", spread < COLLAPSED_STD, known)
         report.add_router("router", outputs["router"], outputs["mask"])

@@ -11,6 +11,7 @@ from keras import ops
 
 from easq_keras.activations import softplus
 from easq_keras.losses.pairs import Values, pair_sums
+from easq_keras.models.training import at_least_one, mean_over_replicas
 from easq_keras.types import Tensor
 
 REWARDS = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
@@ -74,9 +75,12 @@ def centred(scores: Tensor, shown: Tensor) -> Tensor:
 
 
 def spread(scores: Tensor, shown: Tensor) -> Tensor:
-    """Returns the standard deviation within slates over the exposed candidates, a scalar."""
-    count = ops.maximum(ops.sum(ops.cast(shown, scores.dtype)), 1.0)
-    return ops.sqrt(ops.sum(ops.square(centred(scores, shown))) / count)
+    """Returns the standard deviation within slates over the exposed candidates, a scalar.
+
+    On several replicas, over the candidates of all.
+    """
+    count = at_least_one(mean_over_replicas(ops.sum(ops.cast(shown, scores.dtype))))
+    return ops.sqrt(mean_over_replicas(ops.sum(ops.square(centred(scores, shown)))) / count)
 
 
 def behaviour_preference(levels: Tensor, shown: Tensor) -> Tensor:

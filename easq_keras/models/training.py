@@ -131,6 +131,44 @@ def replica_count() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
+def mean_over_replicas(number: Tensor) -> Tensor:
+    """Returns the mean of a number over the replicas; of one replica, the number itself.
+
+    A loss is a sum over pairs or answers, divided by how many there are. Divided by the mean
+    number over the replicas instead, and by the number of replicas in the training step, the
+    replicas' losses add up to that of all their rows in one batch, whoever has how many.
+
+    Args:
+        number: A scalar without gradient.
+    """
+    replicas = replica_count()
+    if replicas == 1:
+        return number
+    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, number)
+    return total / replicas
+
+
+def at_least_one(number: Tensor) -> Tensor:
+    """Returns a number of things to divide by: where no replica has any, what stands for one.
+
+    Args:
+        number: What `mean_over_replicas` returned.
+    """
+    return ops.maximum(number, 1.0 / replica_count())
+
+
+def shared_mean(mean: Tensor, count: Tensor) -> Tensor:
+    """Returns what a mean over one replica's pairs contributes to that over the pairs of all.
+
+    Args:
+        mean: Over the replica's own pairs, 0 without any; a scalar.
+        count: How many they are.
+    """
+    if replica_count() == 1:
+        return mean
+    return mean * count / at_least_one(mean_over_replicas(count))
+
+
 def on_any_replica(condition: Tensor) -> Tensor:
     """Returns whether a condition holds on any replica, a boolean scalar."""
     if replica_count() == 1:
