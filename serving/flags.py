@@ -20,7 +20,7 @@ _HELP = {
     "grpc_channel_arguments": "A comma separated list of arguments to be passed to the grpc "
     "server (e.g. grpc.max_connection_age_ms=2000).",
     "grpc_max_threads": "Max grpc server threads to handle grpc messages; 0 means 4 a CPU, or 64 "
-    "with batching, where each waits for its batch.",
+    "with a batch timeout, where each waits for its batch.",
     "rest_api_port": "Port to listen on for HTTP/REST API. If set to zero HTTP/REST API will not "
     "be exported.",
     "rest_api_num_threads": "Number of threads for HTTP/REST API processing; the default is 4 a "

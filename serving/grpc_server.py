@@ -42,7 +42,7 @@ class GrpcServer:
         options = core.options
         self._stopping = threading.Event()
         self._server = grpc.server(
-            ThreadPoolExecutor(options.grpc_threads, "grpc"),
+            ThreadPoolExecutor(options.grpc_threads(wait=options.enable_batching), "grpc"),
             options=_channel_options(options.grpc_channel_arguments),
         )
         methods = dict(server_methods(core))
@@ -50,16 +50,17 @@ class GrpcServer:
             methods.update(health.health_methods(self._health))
         self._loop = None
         if grpc_loop.is_available(self._server):
-            at_once = len(os.sched_getaffinity(0))
-            if batching is not None and batching.batch_timeout_micros:
-                # Each thread waits for company for its request; none takes in several.
-                at_once = options.grpc_threads
+            # With a timeout each thread waits for company for its request: none takes in several.
+            wait = batching is not None and batching.batch_timeout_micros > 0
+            if wait:
                 methods = {
                     path: dataclasses.replace(method, together=None)
                     for path, method in methods.items()
                 }
+            threads = options.grpc_threads(wait=wait)
+            at_once = threads if wait else len(os.sched_getaffinity(0))
             self._loop = grpc_loop.CompletionLoop(
-                self._server, methods, threads=options.grpc_threads, at_once=at_once
+                self._server, methods, threads=threads, at_once=at_once
             )
         else:
             self._server.add_generic_rpc_handlers((_Handlers(methods, self._stopping),))

@@ -56,10 +56,10 @@ class ServerOptions:
     flush_filesystem_caches: bool = True
     remove_unused_fields_from_bundle_metagraph: bool = True
 
-    @property
-    def grpc_threads(self) -> int:
-        """Number of gRPC threads: as told, or 4 a CPU, or enough to fill batches."""
-        return self.grpc_max_threads or (64 if self.enable_batching else _four_per_cpu())
+    def grpc_threads(self, *, wait: bool) -> int:
+        """Number of gRPC threads: as told, or 4 a CPU, or enough to fill batches where each waits
+        for its batch."""
+        return self.grpc_max_threads or (64 if wait else _four_per_cpu())
 
     @property
     def interpreters(self) -> int:
