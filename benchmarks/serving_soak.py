@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # Slow to load: so many requests are replayed before the version is available.
 SLOW_WARM_UPS = 1000
+MOST_SECONDS_TO_LOAD = 300.0
 # What TensorFlow's allocator and the swaps under way may hold at the moment of measuring.
 ALLOWED_GROWTH_MB = 100.0
 
@@ -92,6 +93,13 @@ def push(source: str, base_path: str, version: int, kind: str) -> None:
     os.rename(staged, f"{base_path}/{version}")
 
 
+def wait_for(version: int, answered: dict[int, int]) -> None:
+    """Wait until a version has answered, but not for ever: the count of versions will tell."""
+    ends = time.monotonic() + MOST_SECONDS_TO_LOAD
+    while version not in answered and time.monotonic() < ends:
+        time.sleep(0.1)
+
+
 def soak(minutes: float, swaps: int, clients_count: int) -> dict[str, Any]:
     """Run it, and return what was seen."""
     from benchmarks.serving_model import save
@@ -119,6 +127,9 @@ def soak(minutes: float, swaps: int, clients_count: int) -> dict[str, Any]:
             time.sleep(minutes * 60 / (swaps + 1))
             kind = {swaps // 3: "corrupt", 2 * swaps // 3: "slow"}.get(swap, "good")
             push(source, base_path, swap + 2, kind)
+            if kind != "corrupt":
+                # On a busy machine the next version might come before this one is loaded.
+                wait_for(swap + 2, counts["versions"])
             pipe.send(True)
             memory.append(round(pipe.recv(), 1))
         time.sleep(minutes * 60 / (swaps + 1))
