@@ -23,7 +23,7 @@ serve: setup ## serve the models that `make run` pushed, on loopback
 	$(BIN)/easq serve --model_name=easq --model_base_path="$(CURDIR)/easq_run/serving_model/easq" $(ARGS)
 
 test: lint ## lint, and every test that does not take minutes
-	$(BIN)/pytest -m "not slow" -n $(PROCESSES) --dist loadgroup $(ARGS)
+	$(BIN)/pytest -m "not slow" -n $(PROCESSES) --dist loadfile $(ARGS)
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/pytest -m slow $(ARGS)

@@ -20,7 +20,7 @@ as a JSON number.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import os
 from typing import Any
 
 import keras
@@ -182,9 +182,10 @@ def export_ranker(
     except ConverterError as error:
         log.warning("%s has no %s, TensorFlow serves it: %s", directory, LITE_FILE, error)
         return
-    path = Path(directory, LITE_FILE)
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(lite)
+    path = os.path.join(directory, LITE_FILE)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(lite)
 
 
 class RankerExporter:
