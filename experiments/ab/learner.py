@@ -131,8 +131,9 @@ def _first_fit(history: Path) -> Learnt:
     if not workdir.report_json.exists():
         _run_pipeline(workdir, dataset, settings, history)
     report = json.loads(workdir.report_json.read_text(encoding="utf-8"))
+    version = report["push"]["version"]
     return Learnt(
-        version=report["push"]["version"],
+        version=None if version is None else int(version),
         verdict=report["verdict"]["sentence"],
         seconds=sum(step["seconds"] for step in report["steps"]),
         counts=report["counts"],
