@@ -6,6 +6,8 @@ import re
 
 import click
 
+_ROOMS = ("cli", "easq_keras", "experiments", "pipeline", "serving", "simulator")
+
 
 class JobError(click.ClickException):
     """The job failed; one line says why and what to do. Exit code 1."""
@@ -16,10 +18,11 @@ class JobError(click.ClickException):
 def first_cause(error: BaseException) -> str:
     """The one line that says what went wrong, out of what the frameworks wrapped around it.
 
+    An error of this project names the file and the remedy; what a library said before it does not.
     Beam raises the text of a worker's whole traceback, its last line being the cause, and appends
     the name of the step.
     """
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and not _is_ours(error):
         error = error.__cause__
     text = str(error).strip()
     if "Traceback (most recent call last)" in text:
@@ -27,3 +30,7 @@ def first_cause(error: BaseException) -> str:
         text = re.sub(r"^[\w.]+(Error|Exception): ", "", text)
     text = re.sub(r" \[while running .*\]$", "", text)
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def _is_ours(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in _ROOMS

@@ -9,6 +9,7 @@ import pytest
 from cli.errors import first_cause
 from cli.main import main
 from cli.run import _settings
+from pipeline.logs.errors import LogError
 
 
 def run(*arguments, capsys):
@@ -161,3 +162,13 @@ def test_the_first_cause_is_found_under_what_beam_wraps_around_it():
     assert first_cause(wrapped) == "inner"
     assert first_cause(RuntimeError(worker)) == "log.csv: column 'time': missing; rename it"
     assert first_cause(KeyError()) == "KeyError"
+
+
+def test_an_error_that_names_the_file_is_not_dug_through_to_the_library_s():
+    library = OSError("magic bytes not found")
+    ours = LogError("span/impressions.parquet", "cannot be read", "write it again")
+    ours.__cause__ = library
+    wrapped = RuntimeError("the step failed")
+    wrapped.__cause__ = ours
+    assert first_cause(wrapped) == str(ours)
+    assert "span/impressions.parquet" in first_cause(wrapped)
