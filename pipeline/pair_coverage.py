@@ -37,6 +37,7 @@ class PairCoverage:
         with_pair: Of these, batches with at least one pair.
         pairs: Pairs in all.
         groups: Pair groups in all, each of which is fresh in one batch.
+        pairs_by_batch: The same pairs, batch by batch.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class PairCoverage:
         self.groups = 0
         self.with_pair = 0
         self.pairs = 0
+        self.pairs_by_batch: list[int] = []
 
     def observe(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """The same batches of `training_batches`, counted on their way."""
@@ -59,6 +61,7 @@ class PairCoverage:
         self.batches += 1
         self.with_pair += pairs > 0
         self.pairs += pairs
+        self.pairs_by_batch.append(pairs)
         self.groups += len(np.unique(groups[groups >= 0]))
 
     def to_dict(self) -> dict[str, float]:
