@@ -1,0 +1,103 @@
+"""What every page for people keeps, looked at in a real browser without a window.
+
+A subclass of `PageRules` says by its fixture `address` which page is meant. Its file is called
+`test_…_in_browser.py`: such files are collected where Chromium, Chrome or Edge is on the PATH.
+"""
+
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+BROWSER = next((path for name in _NAMES if (path := shutil.which(name))), None)
+RULES = Path(__file__).with_name("page_rules.js").read_text(encoding="utf-8")
+_PHONE, _DESK = 400, 1280
+# The text of an A4 page between margins of 1 cm, at 96 pixels an inch.
+_PAPER = 718
+_CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex]"
+
+
+@contextmanager
+def open_browser():
+    """The browser of this machine."""
+    with sync_playwright() as playwright:
+        # Root may not use the sandbox; pages are the project's own.
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visit(browser, address, *, width=_DESK, scheme="light", media="screen"):
+    """The page, loaded; its attribute `noticed` lists console messages and outside requests."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.noticed = []
+    page.on("console", lambda message: page.noticed.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: page.noticed.append(str(error)))
+    own = address.rsplit("/", 1)[0]
+    page.on(
+        "request", lambda call: call.url.startswith((own, "data:")) or page.noticed.append(call.url)
+    )
+    page.emulate_media(media=media)
+    page.goto(address, wait_until="load")
+    yield page
+    context.close()
+
+
+class PageRules:
+    """The rules; `address` is a fixture of the subclass."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def browser(cls):
+        with open_browser() as browser:
+            yield browser
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("width", [_PHONE, _DESK])
+    def test_everyone_can_read_it_on_a_screen(self, browser, address, width, scheme):
+        with visit(browser, address, width=width, scheme=scheme) as page:
+            self.unfold(page)
+            faults = page.evaluate(RULES)
+        assert {rule: found for rule, found in faults.items() if found} == {}
+
+    # On paper the page is light, whatever the screen is.
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_all_of_it_is_on_paper(self, browser, address, scheme):
+        with visit(browser, address, width=_PAPER, scheme=scheme, media="print") as page:
+            faults = page.evaluate(RULES)
+            assert page.pdf(format="A4")[:5] == b"%PDF-"
+        assert {rule: found for rule, found in faults.items() if found} == {}
+
+    def test_it_says_nothing_to_the_console_and_asks_nothing_of_others(self, browser, address):
+        with visit(browser, address) as page:
+            assert page.noticed == []
+
+    def test_the_keyboard_reaches_every_control_and_shows_where_it_is(self, browser, address):
+        with visit(browser, address) as page:
+            expected = page.eval_on_selector_all(
+                _CONTROLS,
+                "all => all.filter(e => e.tabIndex >= 0 && e.checkVisibility()).length",
+            )
+            reached = set()
+            for _ in range(expected):
+                page.keyboard.press("Tab")
+                place, outline = page.evaluate(
+                    f"() => [[...document.querySelectorAll('{_CONTROLS}')]"
+                    ".indexOf(document.activeElement),"
+                    " getComputedStyle(document.activeElement).outlineStyle]"
+                )
+                assert outline != "none"
+                reached.add(place)
+            assert len(reached - {-1}) == expected
+
+    @staticmethod
+    def unfold(page):
+        """Opens what is folded away, so that it is looked at as well."""
+        page.eval_on_selector_all("details", "all => all.forEach(e => e.open = true)")
