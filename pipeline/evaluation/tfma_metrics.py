@@ -20,6 +20,8 @@ from pipeline.evaluation.slate_extractor import SLATE, SlateRecord
 from pipeline.evaluation.slates import Kept, Slates, merge, nothing_kept, reduce_slates
 from pipeline.evaluation.user_metrics import evaluate, ranker_names
 
+# Name of the value that holds the draws, see `pipeline.evaluation.draws`.
+DRAWS = "draws"
 # Slates are reduced so many at a time: enough that array operations pay, few enough to stay small.
 _CHUNK = 1024
 
@@ -130,14 +132,15 @@ class CombineSlates(beam.CombineFn):
 
     def extract_output(
         self, accumulator: tuple[list[Kept], list[Scored]]
-    ) -> dict[metric_types.MetricKey, float]:
+    ) -> dict[metric_types.MetricKey, float | bytes]:
         kept, _ = self.compact(accumulator)
         rankers = ranker_names(simulated=self._simulated)
-        values = evaluate(
+        evaluated = evaluate(
             kept[0] if kept else nothing_kept(len(rankers)),
             simulated=self._simulated,
             seed=self._seed,
         )
+        values = {**evaluated.values, DRAWS: evaluated.draws.to_bytes()}
         # Thresholds are looked up without a weighting, which is how TFMA keys them.
         return {
             metric_types.MetricKey(name, model_name=self._model_name, example_weighted=None): value

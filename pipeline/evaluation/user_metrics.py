@@ -22,12 +22,14 @@ Users in whom a metric is not defined are left out of its mean; `n_users` counts
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation import ranking_metrics as metrics
 from pipeline.evaluation.bootstrap import bootstrap_means
+from pipeline.evaluation.draws import COMPARED, Draws
 from pipeline.evaluation.slates import BEHAVIOUR_CUTOFFS, BY_RANKER, SHARED, Kept
 from pipeline.logs.canonical import DISSATISFIED, SATISFIED, UNCERTAIN
 
@@ -67,7 +69,20 @@ def over(baseline: str) -> str:
     return f"{MODEL}_over_{baseline}"
 
 
-def evaluate(kept: Kept, *, simulated: bool, seed: int) -> dict[str, float]:
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """Step 2 of the evaluation.
+
+    Attributes:
+        values: By name, see `evaluate`.
+        draws: Of the model's means, for comparisons with other models.
+    """
+
+    values: dict[str, float]
+    draws: Draws
+
+
+def evaluate(kept: Kept, *, simulated: bool, seed: int) -> Evaluated:
     """Step 2 of the evaluation.
 
     Args:
@@ -76,11 +91,11 @@ def evaluate(kept: Kept, *, simulated: bool, seed: int) -> dict[str, float]:
         seed: Of the bootstrap.
 
     Returns:
-        `<ranker>/<metric>`, with `/low`, `/high` (95 %), `/n_users` and for pair metrics
-        `/n_pairs`; `model_over_<baseline>/<metric>` with `/low` and `/high`, paired by user;
-        `<ranker>/tied_candidates`, the share of listed candidates that tie with another of the
-        same user; and counts `data/…`. A metric that no user has is NaN, as is an interval from
-        fewer than two users.
+        Of the values: `<ranker>/<metric>`, with `/low`, `/high` (95 %), `/n_users` and for pair
+        metrics `/n_pairs`; `model_over_<baseline>/<metric>` with `/low` and `/high`, paired by
+        user; `<ranker>/tied_candidates`, the share of listed candidates that tie with another of
+        the same user; and counts `data/…`. A metric that no user has is NaN, as is an interval
+        from fewer than two users.
     """
     rankers = ranker_names(simulated=simulated)
     found = user_values(kept, simulated=simulated)
@@ -101,7 +116,12 @@ def evaluate(kept: Kept, *, simulated: bool, seed: int) -> dict[str, float]:
                 key = f"{over(ranker)}/{name}"
                 result[key] = float(means.mean[offset] - means.mean[column])
                 result[f"{key}/low"], result[f"{key}/high"] = means.interval(offset, minus=column)
-    return result | _data_counts(kept)
+    drawn = {
+        name: means.replicates[:, names.index(name)]
+        for name in COMPARED
+        if name in names and means.n_users[names.index(name)] > 1
+    }
+    return Evaluated(result | _data_counts(kept), Draws(_data_mark(kept), drawn))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +179,15 @@ def user_values(kept: Kept, *, simulated: bool) -> UserValues:
         tied_rows = metrics.tied_rows(listed_user, n_users, scores).sum()
         tied.append(tied_rows / max(len(scores), 1))
     return UserValues(users, names, np.stack(tables), pairs, np.array(tied))
+
+
+def _data_mark(kept: Kept) -> str:
+    """Tells other slates, users or answers apart; the scores have no part in it."""
+    kept = _sorted(kept)
+    mark = hashlib.blake2b(digest_size=12)
+    for column in (kept.user, kept.request, kept.list_user, kept.list_request, kept.list_answer):
+        mark.update(column.tobytes())
+    return mark.hexdigest()
 
 
 def _data_counts(kept: Kept) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import tensorflow_model_analysis as tfma
@@ -11,7 +10,8 @@ from tensorflow_model_analysis.writers import eval_config_writer
 
 from pipeline.evaluation.checks import LAST_BLESSED, METRIC_NAMES, Check
 from pipeline.evaluation.eval_config import GUARDRAIL
-from pipeline.evaluation.results import Metrics, read_evaluation
+from pipeline.evaluation.results import Evaluation, Metrics, read_evaluation
+from pipeline.evaluation.user_metrics import MODEL
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ def read_verdict(folder: str) -> Verdict:
         for failure in validation.failures
     }
     overall = evaluation.candidate[()]
-    last = None if evaluation.baseline is None else evaluation.baseline[()]
+    first = evaluation.baseline is None
     checks: list[Check] = []
     for name, threshold in _thresholds(config):
         if threshold.HasField("value_threshold"):
             checks.append(_ranking_check(name, threshold, overall, (name, False) not in failed))
-        if threshold.HasField("change_threshold") and last is not None:
-            checks.append(_change_check(name, threshold, overall, last, (name, True) not in failed))
+        if threshold.HasField("change_threshold") and not first:
+            checks.append(_change_check(name, threshold, evaluation, (name, True) not in failed))
     # What the model is for comes first.
     checks.sort(
         key=lambda check: (check.metric == METRIC_NAMES[GUARDRAIL], check.against == LAST_BLESSED)
     )
     return Verdict(
         blessed=result.validation_ok,
-        sentence=_sentence(result.validation_ok, checks, overall, first=last is None),
-        first=last is None,
+        sentence=_sentence(result.validation_ok, checks, overall, first=first),
+        first=first,
         checks=tuple(checks),
     )
 
@@ -91,19 +91,16 @@ def _ranking_check(
 
 
 def _change_check(
-    name: str,
-    threshold: config_pb2.MetricThreshold,
-    overall: Metrics,
-    last: Metrics,
-    passed: bool,
+    name: str, threshold: config_pb2.MetricThreshold, evaluation: Evaluation, passed: bool
 ) -> Check:
-    metric = name.removeprefix("model/")
+    metric = name.removeprefix(f"{MODEL}/")
+    over = evaluation.over_baseline(metric)
     return Check(
         metric=METRIC_NAMES[metric],
         against=LAST_BLESSED,
-        difference=overall[name] - last[name],
-        low=math.nan,
-        high=math.nan,
+        difference=over["mean"],
+        low=over["low"],
+        high=over["high"],
         limit=threshold.change_threshold.absolute.value,
         of_high=False,
         passed=passed,

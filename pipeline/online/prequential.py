@@ -97,8 +97,8 @@ def prequential_values(
         simulated: Whether the true satisfaction is known.
         seed: Of the bootstrap.
     """
-    of_span = evaluate(behaviour, simulated=simulated, seed=seed)
-    of_window = evaluate(merge(list(answers)), simulated=simulated, seed=seed)
+    of_span = evaluate(behaviour, simulated=simulated, seed=seed).values
+    of_window = evaluate(merge(list(answers)), simulated=simulated, seed=seed).values
     values: Values = {}
     for ranker in ranker_names(simulated=simulated):
         for metric in metric_names(simulated=simulated):

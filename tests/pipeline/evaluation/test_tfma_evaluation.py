@@ -114,7 +114,9 @@ def test_a_worse_model_than_the_last_blessed_one_is_compared_with_it(
     assert not verdict.blessed
     assert not verdict.first
     assert (
-        "pair accuracy -0.500 against the last blessed model (needed -0.02 or more)"
+        # Ann -1, Bob 0.
+        "pair accuracy -0.500 against the last blessed model "
+        "(95 % -1.000 to +0.000, needed -0.02 or more)"
         in verdict.sentence
     )
 
