@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ DISTRIBUTION = "easq-keras"
 MEMORY_GIB = 4.0
 DISK_GIB = 2.0
 _IMPORT_SECONDS = 300
-_SIGNAL_ILLEGAL_INSTRUCTION = -4
 # By what they are for: imported one after the other in a process of their own, for one that was
 # built for another machine takes the process with it.
 _IMPORTS = {
@@ -171,25 +170,23 @@ def loopback() -> Finding:
         with socket.create_server(("127.0.0.1", 0)):
             return Finding(OK, "loopback", "a server can listen on 127.0.0.1")
     except OSError as error:
-        remedy = "allow it: easq serve, easq online and the pipeline's InfraValidator listen there"
+        remedy = "allow it: easq serve, easq online and the pipeline's InfraCheck listen there"
         return Finding(FAILED, "loopback", f"cannot listen on 127.0.0.1: {error}", remedy)
 
 
 def loads(subject: str, modules: str) -> Finding:
     """Whether modules can be loaded, in a process of their own."""
     arguments = [sys.executable, "-c", f"import {modules}"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            done = subprocess.run(
-                arguments, capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            remedy = "see whether the machine is overloaded or its disk very slow, and try again"
-            return Finding(FAILED, subject, f"not loaded after {_IMPORT_SECONDS} s", remedy)
+    try:
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        remedy = "see whether the machine is overloaded or its disk very slow, and try again"
+        return Finding(FAILED, subject, f"not loaded after {_IMPORT_SECONDS} s", remedy)
     if done.returncode == 0:
         return Finding(OK, subject, "loads")
-    if done.returncode == _SIGNAL_ILLEGAL_INSTRUCTION:
+    if done.returncode == -signal.SIGILL:
         remedy = "TensorFlow's packages need a processor with AVX: use another machine"
         return Finding(FAILED, subject, "the processor lacks instructions it needs", remedy)
     last = [line for line in done.stderr.splitlines() if line.strip()][-1:]

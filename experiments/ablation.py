@@ -6,7 +6,6 @@ are given what `recommended` has, replay above all, or EASQ is denied it.
 
 from __future__ import annotations
 
-from experiments.cells import CellSpec
 from experiments.frontier import Frontier
 from experiments.options import MIDDLE, Entry, Options
 from experiments.runs import settings_of
@@ -14,9 +13,8 @@ from experiments.runs import settings_of
 _SHAPING = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
-def entries(options: Options, cell: CellSpec) -> list[Entry]:
+def entries(options: Options) -> list[Entry]:
     """The rows; in a quick run only methods as they are."""
-    del cell
     return [entry for entry in _entries() if not (options.quick and entry.settings)]
 
 

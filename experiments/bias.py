@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from experiments.cells import CellSpec
 from experiments.frontier import Frontier
 from experiments.options import MIDDLE, Entry, Options
 
 UNIFORM, INVERSE = "uniform", "inverse propensity"
 
 
-def entries(options: Options, cell: CellSpec) -> list[Entry]:
+def entries(options: Options) -> list[Entry]:
     """EASQ and the blend, with answers counted alike and by inverse propensity."""
-    del options, cell
+    del options
     return [
         Entry("EASQ", "EASQ", answer_weights=UNIFORM),
         Entry("EASQ, IPW", "EASQ", answer_weights=INVERSE),

@@ -280,12 +280,14 @@ def _required(kuairand: Path | None) -> Path:
 def dataset_config(spec: CellSpec) -> DatasetConfig:
     """The dataset config of a cell.
 
-    Days of KuaiRand's users are cut at 10 videos instead of 20: the mean is 1.8, and every slate
-    costs as much as the widest.
+    A survey asks one user more often than a service would: no answer is over a daily limit. Days of
+    KuaiRand's users are cut at 10 videos instead of 20: the mean is 1.8, and every slate costs as
+    much as the widest.
     """
     config = load_dataset_config(spec.dataset)
     if spec.dataset != KUAIRAND:
-        return config
+        asked = dataclasses.replace(config.questionnaire, max_daily_answers=None)
+        return dataclasses.replace(config, questionnaire=asked)
     slate = dataclasses.replace(config.slate, max_candidates=10)
     return dataclasses.replace(config, slate=slate)
 

@@ -13,8 +13,8 @@ from experiments.options import Options
 from experiments.plots import plot
 from experiments.runs import code_version
 from experiments.tables import write_page
-from experiments.whole_files import whole_file
 from experiments.workers import Failure, Place, make_runs
+from pipeline.whole_files import whole_file
 
 
 def conduct(place: Place, name: str, options: Options, *, workers: int) -> list[Failure]:

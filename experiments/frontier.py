@@ -25,8 +25,8 @@ OURS = "EASQ"
 CURVE = (0.01, 0.02, 0.03, 0.05, 0.075, 0.10, 0.15, 0.20)
 
 
-# What is compared with EASQ's own parts is looked at in the middle only.
-_ONLY_IN_THE_MIDDLE = ("EASQ-w/o-LoRA", "EASQ-w/o-MoE", "EASQ-TopK")
+# By data set its rows, and its cells with their seeds.
+Done = dict[str, tuple[list[Entry], list[tuple[int, CellSpec]]]]
 
 
 def swept_methods() -> tuple[str, ...]:
@@ -50,17 +50,26 @@ class Frontier:
 
     Attributes:
         about: one line.
-        entries: its rows; they may depend on the options and the cell.
+        entries: its rows; they may depend on the options.
         densities: answers a view, where none were asked for.
         answer_biases: see `SimulatorConfig.answer_bias`.
         ours: the label that is compared with each of the others.
+        only_in_the_middle: labels of rows that simulated cells of another density do without,
+            unless methods were asked for.
     """
 
     about: str
-    entries: Callable[[Options, CellSpec], Sequence[Entry]]
+    entries: Callable[[Options], Sequence[Entry]]
     densities: tuple[float, ...] = DENSITIES
     answer_biases: tuple[float, ...] = (USUAL_BIAS,)
     ours: str = OURS
+    only_in_the_middle: tuple[str, ...] = ()
+
+    def entries_of(self, options: Options, cell: CellSpec) -> list[Entry]:
+        """The rows of a cell."""
+        every = options.methods is not None or cell.dataset != SIMULATED or cell.density == MIDDLE
+        left_out = () if every else self.only_in_the_middle
+        return [entry for entry in self.entries(options) if entry.label not in left_out]
 
     def cells(self, options: Options, seed: int) -> list[CellSpec]:
         """The cells of a seed."""
@@ -72,7 +81,7 @@ class Frontier:
 
     def runs(self, options: Options, cell: CellSpec, seed: int) -> list[RunSpec]:
         """The runs of a cell."""
-        entries = (REFERENCE, *self.entries(options, cell))
+        entries = (REFERENCE, *self.entries_of(options, cell))
         return [run for entry in entries for run in options.sweep(cell, entry, seed)]
 
     def blocks(self, options: Options) -> list[list[RunSpec]]:
@@ -82,23 +91,9 @@ class Frontier:
             for seed in options.seeds
         ]
 
-    def done(
-        self, options: Options, store: RunStore
-    ) -> dict[str, tuple[list[Entry], list[tuple[int, CellSpec]]]]:
-        """By data set the rows there is something to say of, and the seeds and cells that count.
-
-        A row counts that is done at half of the seeds at least, beside `ours`; a seed counts at
-        which all these rows are done, so that all of them are compared on the same users.
-        """
-        cells: dict[str, list[tuple[int, CellSpec]]] = {}
-        for seed in options.seeds:
-            for cell in self.cells(options, seed):
-                cells.setdefault(cell.name, []).append((seed, cell))
-        found = {}
-        for name, of in cells.items():
-            rows = self.entries(options, of[0][1])
-            found[name] = done_together(options, store, rows, of, self.ours)
-        return {name: (rows, of) for name, (rows, of) in found.items() if rows and of}
+    def done(self, options: Options, store: RunStore) -> Done:
+        """What there is something to say of."""
+        return done_together(options, store, self.cells, self.entries_of, self.ours)
 
     def summary(self, options: Options, place: Place) -> dict[str, Any]:
         """What is done so far, in the form of `frontier.json`."""
@@ -123,30 +118,51 @@ class Frontier:
 def done_together(
     options: Options,
     store: RunStore,
-    entries: Sequence[Entry],
-    cells: Sequence[tuple[int, CellSpec]],
+    cells: Callable[[Options, int], Sequence[CellSpec]],
+    entries: Callable[[Options, CellSpec], Sequence[Entry]],
     ours: str,
-) -> tuple[list[Entry], list[tuple[int, CellSpec]]]:
-    """Rows and cells of a data set that can be compared, see `Frontier.done`."""
+) -> Done:
+    """By data set the rows that can be compared, and the seeds and cells that count.
+
+    A row counts that is done at half of the seeds at least, beside `ours`; a seed counts at which
+    all these rows are done, so that all of them are compared on the same users.
+
+    Args:
+        options: what was asked for.
+        store: the runs that are there.
+        cells: of a seed.
+        entries: of a cell.
+        ours: the label that is compared with the others.
+    """
 
     def has(entry: Entry, seed: int, cell: CellSpec) -> bool:
         return all(map(store.has, options.sweep(cell, entry, seed)))
 
-    first = [REFERENCE, *(entry for entry in entries if entry.label == ours)]
-    begun = [of for of in cells if all(has(entry, *of) for entry in first)]
-    rows = [e for e in entries if 2 * sum(has(e, *of) for of in begun) >= max(len(begun), 1)]
-    return rows, [of for of in begun if all(has(entry, *of) for entry in rows)]
+    by_name: dict[str, list[tuple[int, CellSpec]]] = {}
+    for seed in options.seeds:
+        for cell in cells(options, seed):
+            by_name.setdefault(cell.name, []).append((seed, cell))
+    found: Done = {}
+    for name, asked in by_name.items():
+        every = entries(options, asked[0][1])
+        first = [REFERENCE, *(entry for entry in every if entry.label == ours)]
+        begun = [of for of in asked if all(has(entry, *of) for entry in first)]
+        rows = [e for e in every if 2 * sum(has(e, *of) for of in begun) >= max(len(begun), 1)]
+        whole = [of for of in begun if all(has(entry, *of) for entry in rows)]
+        if rows and whole:
+            found[name] = (rows, whole)
+    return found
 
 
-def _entries(options: Options, cell: CellSpec) -> list[Entry]:
-    names = options.chosen(swept_methods())
-    if options.methods is None and cell.dataset == SIMULATED and cell.density != MIDDLE:
-        names = tuple(name for name in names if name not in _ONLY_IN_THE_MIDDLE)
-    return [Entry.of(name) for name in names]
+def _entries(options: Options) -> list[Entry]:
+    return [Entry.of(name) for name in options.chosen(swept_methods())]
 
 
 EXPERIMENT = Frontier(
-    "gain in satisfaction against loss of engagement, each method's weight swept", _entries
+    "gain in satisfaction against loss of engagement, each method's weight swept",
+    _entries,
+    # What is compared with EASQ's own parts.
+    only_in_the_middle=("EASQ-w/o-LoRA", "EASQ-w/o-MoE", "EASQ-TopK"),
 )
 
 
@@ -228,24 +244,24 @@ class _Table:
         shared = sorted(set.intersection(*(set(table.seeds) for table in tables)))
         common = set.intersection(*(set(table.methods) for table in tables))
         methods = tuple(method for method in tables[0].methods if method in common)
+        parts = [dict(zip(table.seeds, table._of(methods), strict=True)) for table in tables]
         values, costs = [], []
         for seed in shared:
-            pairs = [(table._of(methods), table.seeds.index(seed)) for table in tables]
-            values.append(np.concatenate([table.values[number] for table, number in pairs]))
-            costs.append(np.mean([table.costs[number] for table, number in pairs], axis=0))
+            values.append(np.concatenate([part[seed][0] for part in parts]))
+            costs.append(np.mean([part[seed][1] for part in parts], axis=0))
         first = tables[0]
         nothing: dict[str, list[Any]] = {method: [] for method in methods}
         return cls(methods, first.ours, first.metrics, shared, values, costs, nothing)
 
-    def _of(self, methods: tuple[str, ...]) -> _Table:
-        """The same table with some of its rows."""
+    def _of(
+        self, methods: tuple[str, ...]
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """The values and the costs of some rows, by seed."""
         places = [self.methods.index(method) for method in methods]
         width = len(CURVE) * len(self.metrics)
         columns = np.concatenate([np.arange(at * width, (at + 1) * width) for at in places])
-        values = [of_seed[:, columns] for of_seed in self.values]
-        costs = [of_seed[places] for of_seed in self.costs]
-        mixtures = {method: self.mixtures[method] for method in methods}
-        return _Table(methods, self.ours, self.metrics, self.seeds, values, costs, mixtures)
+        by_seed = zip(self.values, self.costs, strict=True)
+        return [(values[:, columns], costs[places]) for values, costs in by_seed]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row an entry, as the output contract has it."""

@@ -44,7 +44,7 @@ class _Router(frontier.Frontier):
 
 EXPERIMENT = _Router(
     "ReLU against Top-K routing: share of active experts, dead experts, candidates without any",
-    lambda options, cell: entries(),
+    lambda options: entries(),
     (MIDDLE,),
 )
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from experiments.cells import CellSpec
 from experiments.slate_arrays import load_arrays, save_arrays
-from experiments.whole_files import whole_file
+from pipeline.whole_files import whole_file
 
 # Rankings that need no training.
 RANKERS = ("Oracle", "Popularity", "Random")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from experiments.cells import CellSpec
 from experiments.frontier import OURS, Frontier
 from experiments.options import MIDDLE, Entry, Options
 from experiments.runs import settings_of
@@ -19,9 +18,8 @@ _GRID = (0.3, 0.6, 1.2)
 _QUICK = ("num_experts", "lora_rank")
 
 
-def entries(options: Options, cell: CellSpec) -> list[Entry]:
+def entries(options: Options) -> list[Entry]:
     """The recommended preset and its neighbours; in a quick run two of them."""
-    del cell
     rows = [Entry(OURS, OURS, grid=_GRID)]
     changed = {name: VALUES[name][:1] for name in _QUICK} if options.quick else VALUES
     for name, values in changed.items():

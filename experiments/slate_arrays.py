@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from experiments.whole_files import whole_file
 from pipeline.evaluation.slates import candidate_hashes, text_hash
 from pipeline.example_gen.columnar import one_chunk, take
 from pipeline.example_gen.example_encoding import encode_examples
@@ -30,6 +29,7 @@ from pipeline.logs.readers import (
     read_questionnaires,
 )
 from pipeline.transform import PASSED_THROUGH
+from pipeline.whole_files import whole_file
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from experiments.cells import CellSpec
 from experiments.frontier import Frontier
 from experiments.options import Entry, Options
 
@@ -18,8 +17,7 @@ METHODS = (
 )
 
 
-def _entries(options: Options, cell: CellSpec) -> list[Entry]:
-    del cell
+def _entries(options: Options) -> list[Entry]:
     return [Entry.of(name) for name in options.chosen(METHODS)]
 
 

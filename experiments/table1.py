@@ -62,17 +62,14 @@ class _Table1:
     def summary(self, options: Options, place: Place) -> dict[str, Any]:
         """`table1.json`: what is done so far, by data set."""
         store = place.runs
-        by_name: dict[str, list[tuple[int, CellSpec]]] = {}
-        for seed in options.seeds:
-            for cell in _cells(options, seed):
-                by_name.setdefault(cell.name, []).append((seed, cell))
-        datasets = []
-        for name, cells in by_name.items():
-            entries = entries_of(options, cells[0][1])
-            rows, done = frontier.done_together(options, store, entries, cells, frontier.OURS)
-            if rows and done:
-                datasets.append({"name": name, "methods": _rows(options, store, rows, done)})
-        return {"budget": BUDGET, "datasets": datasets}
+        done = frontier.done_together(options, store, _cells, entries_of, frontier.OURS)
+        return {
+            "budget": BUDGET,
+            "datasets": [
+                {"name": name, "methods": _rows(options, store, entries, cells)}
+                for name, (entries, cells) in done.items()
+            ],
+        }
 
 
 EXPERIMENT = _Table1(

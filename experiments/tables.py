@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.catalogue import NAMES, experiment
-from experiments.whole_files import whole_file
+from pipeline.whole_files import whole_file
 
 PAGE = "README.md"
 

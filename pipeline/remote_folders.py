@@ -9,6 +9,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from pipeline.logs.places import is_remote
+
 
 @contextmanager
 def written_folder(uri: str) -> Iterator[Path]:
@@ -16,7 +18,7 @@ def written_folder(uri: str) -> Iterator[Path]:
 
     A local `uri` is that folder itself.
     """
-    if "://" not in uri:
+    if not is_remote(uri):
         yield Path(uri)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +35,7 @@ def written_folder(uri: str) -> Iterator[Path]:
 @contextmanager
 def read_folder(uri: str) -> Iterator[Path]:
     """A folder with what `uri` holds; a local `uri` is that folder itself."""
-    if "://" not in uri:
+    if not is_remote(uri):
         yield Path(uri)
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -159,7 +159,7 @@ def undefined_without(defined: NDArray[np.bool_], values: Floats) -> Floats:
 def _on_host(tensor: Tensor, dtype: Any = None) -> NDArray[Any]:
     try:
         return np.asarray(ops.convert_to_numpy(tensor), dtype)
-    except (NotImplementedError, AttributeError) as error:
+    except NotImplementedError as error:  # of a symbolic tensor
         raise RuntimeError(
             "A metric over users keeps what it has seen in host memory and cannot be updated "
             "within a compiled step: predict first, then call `update_state`."

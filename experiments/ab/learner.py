@@ -145,7 +145,7 @@ def _run_pipeline(
 ) -> None:
     """What `easq run` does, with its report."""
     from pipeline.local_runner import ComponentEvent, local_pipeline, run_pipeline
-    from pipeline.report import build_report, render_html
+    from pipeline.report import write_report
     from pipeline.run_artifacts import last_run_artifacts
 
     seconds: dict[str, float] = {}
@@ -161,15 +161,14 @@ def _run_pipeline(
     dag = local_pipeline(workdir, dataset, history, settings)
     clock()
     run_pipeline(dag, clock)
-    report = build_report(
-        artifacts=last_run_artifacts(workdir.metadata, dag.pipeline_info.pipeline_name),
-        dataset=dataset,
-        settings=settings,
+    write_report(
+        workdir,
+        last_run_artifacts(workdir.metadata, dag.pipeline_info.pipeline_name),
+        dataset,
+        settings,
         seconds=seconds,
         command="easq ab",
     )
-    workdir.report_html.write_text(render_html(report), encoding="utf-8")
-    workdir.report_json.write_text(json.dumps(report, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def _next_span(folder: Path) -> Learnt:

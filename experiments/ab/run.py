@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -39,6 +38,7 @@ from pipeline.configs import RunSettings
 from pipeline.local_runner import Workdir
 from pipeline.logs.dataset_config import DatasetConfig, load_dataset_config
 from pipeline.progress import ProgressReporter
+from pipeline.whole_files import whole_file
 from simulator import World
 from simulator.logs import items_table, users_table
 
@@ -218,9 +218,8 @@ class _Test:
             unarrived=np.frombuffer(unarrived.getvalue(), np.uint8),
             **{f"world/{name}": values for name, values in self._world.state().items()},
         )
-        partial = self._state_file.with_suffix(".partial")
-        partial.write_bytes(file.getvalue())
-        os.replace(partial, self._state_file)
+        with whole_file(self._state_file) as partial:
+            partial.write_bytes(file.getvalue())
 
     def resume(self) -> None:
         """Takes up a test that was stopped in this folder; raises where it is another test."""

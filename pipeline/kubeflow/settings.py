@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.logs.checked import ConfigError, build, read_yaml, require
+from pipeline.logs.places import is_remote
 
 _SCHEME = re.compile(r"(?P<scheme>[a-z0-9]+)://[^/]")
 # A registry may have a port; what follows the last slash has to have a tag or a digest.
@@ -162,4 +163,4 @@ def require_shared_places(kubeflow: KubeflowSettings, *, distributed: bool, vert
         # Other artifacts are copied into the container of the step, where workers do not see them.
         require(root.startswith("gs://"), "pipeline_root", root, "gs://… with distributed Beam")
         expected = "gs://…, s3://… or hdfs://… with distributed Beam"
-        require("://" in logs, "logs", logs, expected)
+        require(is_remote(logs), "logs", logs, expected)

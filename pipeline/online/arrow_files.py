@@ -6,8 +6,7 @@ file. The same content gives the same bytes.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.example_gen.columnar import Ints
 from pipeline.example_gen.shuffle import COMPRESSED
+from pipeline.whole_files import whole_file
 
 # So many rows are compressed together; reading one row costs reading them all.
 ROWS_TOGETHER = 256
@@ -24,21 +24,13 @@ ROWS_TOGETHER = 256
 READ_OFTEN = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a file that gets its name when it is finished."""
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    os.replace(partial, path)
-
-
 def write_table(path: Path, table: pa.Table, options: pa.ipc.IpcWriteOptions = COMPRESSED) -> None:
     """Writes a table for `read_rows` and `read_table`."""
-
-    def write(partial: Path) -> None:
-        with pa.ipc.new_file(str(partial), table.schema, options=options) as writer:
-            writer.write_table(table.combine_chunks(), max_chunksize=ROWS_TOGETHER)
-
-    write_whole(path, write)
+    with (
+        whole_file(path) as partial,
+        pa.ipc.new_file(str(partial), table.schema, options=options) as writer,
+    ):
+        writer.write_table(table.combine_chunks(), max_chunksize=ROWS_TOGETHER)
 
 
 def read_table(path: Path) -> pa.Table:
@@ -64,12 +56,8 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         for name, values in arrays.items()
     }
     table = pa.table(columns)
-
-    def write(partial: Path) -> None:
-        with pa.ipc.new_file(str(partial), table.schema) as writer:
-            writer.write_table(table)
-
-    write_whole(path, write)
+    with whole_file(path) as partial, pa.ipc.new_file(str(partial), table.schema) as writer:
+        writer.write_table(table)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

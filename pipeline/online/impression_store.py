@@ -34,7 +34,7 @@ from pipeline.example_gen.columnar import Bools
 from pipeline.logs.checked import require
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.logs.readers import QUESTIONNAIRE_ROWS
-from pipeline.online.arrow_files import read_table, write_table, write_whole
+from pipeline.online.arrow_files import read_table, write_table
 from pipeline.online.keys import Keys, found_in
 from pipeline.online.segment_merge import few_segments
 from pipeline.online.segments import (
@@ -47,6 +47,7 @@ from pipeline.online.segments import (
     write_segment,
 )
 from pipeline.online.spans import Fingerprint, Span, SpanError
+from pipeline.whole_files import whole_file
 
 _MANIFEST = "store.json"
 _WAITING, _ACTIVITY = "waiting.arrow", "activity.arrow"
@@ -274,8 +275,8 @@ def write_store(
         ],
         "segments": [asdict(segment.info) for segment in segments],
     }
-    text = json.dumps(manifest)
-    write_whole(folder / _MANIFEST, lambda path: _write_text(path, text))
+    with whole_file(folder / _MANIFEST) as partial:
+        partial.write_text(json.dumps(manifest) + "\n", encoding="utf-8")
     full = [segment for segment in alive if segment not in kept]
     return StoreReport(
         spans=_spans(segments),
@@ -331,8 +332,5 @@ def _link(path: Path, folder: Path) -> None:
     try:
         os.link(path, target)
     except OSError:  # another file system
-        write_whole(target, lambda partial: shutil.copyfile(path, partial))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text + "\n", encoding="utf-8")
+        with whole_file(target) as partial:
+            shutil.copyfile(path, partial)

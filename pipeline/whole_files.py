@@ -11,6 +11,6 @@ from pathlib import Path
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a place of this process to write to, which takes the name `path` at the end."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     yield partial
     os.replace(partial, path)
