@@ -1,7 +1,8 @@
-"""Questionnaire answers to the impressions they are about: the join and the trigger rule."""
+"""Questionnaire answers to the impressions they are about: the join and what makes one count."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +15,16 @@ from pipeline.example_gen.columnar import (
     look_up,
     look_up_text,
     numbers,
+    position_in_run,
+    starts_of_runs,
     take,
+    text_ranks,
 )
-from pipeline.logs.canonical import NOT_ANSWERED
+from pipeline.logs.canonical import DISSATISFIED, NOT_ANSWERED, SATISFIED
 from pipeline.logs.dataset_config import DatasetConfig, Trigger
 
 MS_PER_HOUR = 3_600_000
+MS_PER_DAY = 24 * MS_PER_HOUR
 
 # What becomes of an answer that does not train or evaluate. The first that applies is its reason.
 WITHOUT_IMPRESSION = "answer_without_impression"
@@ -28,7 +33,12 @@ BEFORE_IMPRESSION = "answer_before_impression"
 BEFORE_TRIGGER = "answer_before_trigger"
 DUPLICATE = "duplicate_answer"
 LATE = "late"
+OVER_DAILY_LIMIT = "over_daily_limit"
 TO_DROPPED = "answer_to_dropped_candidate"
+
+# Rows of the questionnaires table to `[answers]`: how many usable answers of the same user and day
+# were taken before, elsewhere.
+TakenBefore = Callable[[pa.Table], Ints]
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,7 @@ def join_answers(
     config: DatasetConfig,
     *,
     split_time_ms: int,
+    taken_before: TakenBefore | None = None,
 ) -> JoinedAnswers:
     """Finds each answer's candidate and decides whether the answer counts.
 
@@ -97,8 +108,9 @@ def join_answers(
     Args:
         questionnaires: canonical columns.
         candidates: all candidates of the same users.
-        config: trigger rule and pair window.
+        config: trigger rule, pair window and daily limit.
         split_time_ms: slates from here on are for evaluation.
+        taken_before: see `over_daily_limit`; none by default.
     """
     answer = numbers(questionnaires, "answer").astype(np.int64)
     answered = numbers(questionnaires, "answered_ms")
@@ -119,6 +131,7 @@ def join_answers(
     trains = candidates.slate_time[candidates.slate[at]] < split_time_ms
     too_late = trains & (answered >= split_time_ms)
     reason[(answer != NOT_ANSWERED) & (reason == "") & too_late] = LATE
+    reason[over_daily_limit(questionnaires, reason == "", config, taken_before)] = OVER_DAILY_LIMIT
     return JoinedAnswers(row, answer, answered, reason)
 
 
@@ -157,6 +170,40 @@ def reject_answers(
     reject(consumed | _repeated(row, answered, questionnaires, valid), DUPLICATE)
     reject(answered - shown_ms > window_ms, LATE)
     return reason
+
+
+def over_daily_limit(
+    questionnaires: pa.Table,
+    counts: Bools,
+    config: DatasetConfig,
+    taken_before: TakenBefore | None,
+) -> Bools:
+    """Which answers are more than one person gives in a day: `[answers]`.
+
+    A few accounts that answer all day long would otherwise outvote everybody else: answers are
+    that rare. The first of a day (UTC) are kept; Uncertain, which nothing learns, is not counted.
+
+    Args:
+        questionnaires: canonical columns.
+        counts: `[answers]`, those without another reason not to count.
+        config: `questionnaire.max_daily_answers`.
+        taken_before: what to add to the number of each user and day.
+    """
+    limit = config.questionnaire.max_daily_answers
+    answer = numbers(questionnaires, "answer")
+    usable = np.flatnonzero(counts & ((answer == SATISFIED) | (answer == DISSATISFIED)))
+    over = np.zeros(len(counts), np.bool_)
+    if limit is None or not len(usable):
+        return over
+    asked = take(questionnaires, usable)
+    user, answered = text_ranks(asked.column("user_id"))[0], numbers(asked, "answered_ms")
+    day = answered // MS_PER_DAY
+    order = np.lexsort((numbers(asked, "_row"), numbers(asked, "_file"), answered, user))
+    number = position_in_run(starts_of_runs(user[order], day[order]), len(order))
+    if taken_before is not None:
+        number = number + taken_before(asked)[order]
+    over[usable[order[number >= limit]]] = True
+    return over
 
 
 def knows_requests(config: DatasetConfig) -> bool:

@@ -21,6 +21,7 @@ from pipeline.example_gen.answers import (
     WITHOUT_IMPRESSION,
     CandidateRows,
     JoinedAnswers,
+    TakenBefore,
     join_answers,
     stand_in_answers,
 )
@@ -162,6 +163,7 @@ def build_distinct_slates(
     split_time_ms: int,
     file_names: Mapping[str, tuple[str, ...]],
     impressions_elsewhere: bool = False,
+    taken_before: TakenBefore | None = None,
 ) -> BuiltSlates:
     """Like `build_slates`, of rows as `with_distinct_requests` makes them.
 
@@ -169,6 +171,7 @@ def build_distinct_slates(
         impressions, questionnaires, users, config, split_time_ms, file_names: see `build_slates`.
         impressions_elsewhere: there are other impressions of these users too. An answer whose
             impression is not here is then neither counted nor a dead letter but `unmatched`.
+        taken_before: see `answers.over_daily_limit`.
     """
     counts: Counts = Counter()
     if questionnaires is None:
@@ -182,7 +185,9 @@ def build_distinct_slates(
     at = order_in_slates(everything)
     at = at[why[at] == 0]
     rows = rows_at(everything, at)
-    joined = join_answers(questionnaires, rows, config, split_time_ms=split_time_ms)
+    joined = join_answers(
+        questionnaires, rows, config, split_time_ms=split_time_ms, taken_before=taken_before
+    )
     elsewhere = (joined.reason == WITHOUT_IMPRESSION) & impressions_elsewhere
     unmatched = take(questionnaires, elsewhere)
     if elsewhere.any():

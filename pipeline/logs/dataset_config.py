@@ -81,6 +81,8 @@ class Questionnaire:
             a slate with one. `exclude`: nothing. `middle`: halfway between dissatisfied and
             satisfied, as SAQRec codes them (CIKM 2024); for a stand-in that anybody can give at
             any time, where saying nothing says something.
+        max_daily_answers: Satisfied and Dissatisfied answers of one user on one day (UTC) that are
+            used; the rest is rejected and counted as `over_daily_limit`. None: all of them.
         primary_metric: what the gate calls satisfaction. `pair_accuracy`: satisfied over
             dissatisfied within a user; needs users who answered both ways. `satisfied_auc`:
             satisfied over all other exposed candidates of the same requests.
@@ -90,9 +92,12 @@ class Questionnaire:
     answers: AnswerValues | None = None
     from_behaviours: FromBehaviours | None = None
     unanswered: Literal["exclude", "middle"] = "exclude"
+    max_daily_answers: int | None = 20
     primary_metric: Literal["pair_accuracy", "satisfied_auc"] = "pair_accuracy"
 
     def __post_init__(self) -> None:
+        limit = self.max_daily_answers
+        require(limit is None or limit >= 1, "max_daily_answers", limit, "1 or more, or null")
         if self.from_behaviours is not None:
             for name in ("columns", "answers"):
                 require(

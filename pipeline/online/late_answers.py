@@ -12,8 +12,11 @@ import pyarrow.compute as pc
 from pipeline.example_gen.answers import (
     LATE,
     MS_PER_HOUR,
+    OVER_DAILY_LIMIT,
     WITHOUT_IMPRESSION,
+    TakenBefore,
     knows_requests,
+    over_daily_limit,
     reject_answers,
 )
 from pipeline.example_gen.columnar import (
@@ -87,7 +90,7 @@ def candidate_keys(
 
 
 def join_late_answers(
-    asked: pa.Table, store: ImpressionStore, dataset: DatasetConfig
+    asked: pa.Table, store: ImpressionStore, dataset: DatasetConfig, taken_before: TakenBefore
 ) -> LateAnswers:
     """Finds the impression of each answer in the store and decides whether the answer counts.
 
@@ -95,6 +98,7 @@ def join_late_answers(
         asked: canonical rows of the questionnaires table, all answered.
         store: what is held of the spans before.
         dataset: the rules.
+        taken_before: see `over_daily_limit`.
     """
     columns = [asked.column(name) for name in ("user_id", "request_id", "item_id")]
     keys = candidate_keys(*columns, dataset)
@@ -131,6 +135,7 @@ def join_late_answers(
     # No impression, but the question itself is older than the window.
     gone = (issued_ms >= 0) & (answered_ms - issued_ms > window_ms)
     reason[(reason == WITHOUT_IMPRESSION) & gone] = LATE
+    reason[over_daily_limit(asked, reason == "", dataset, taken_before)] = OVER_DAILY_LIMIT
     counts = reason == ""
     answer = numbers(asked, "answer").astype(np.int64)
     arrivals = None

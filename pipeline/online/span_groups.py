@@ -44,7 +44,7 @@ class SpanGroups:
 
 
 @dataclass(frozen=True)
-class _Arrivals:
+class Arrivals:
     """Answered slates as far as groups need them; all arrays are `[arrivals]`."""
 
     user: Keys
@@ -60,7 +60,7 @@ def arrival_keys(arrivals: pa.Table) -> dict[str, NDArray]:
     Args:
         arrivals: in the order of `in_order_of_users`.
     """
-    known = _of_table(arrivals)
+    known = arrivals_of_table(arrivals)
     order = np.lexsort((np.arange(len(known.user)), known.ms, known.user))
     return {
         "arrival_user": known.user[order],
@@ -89,8 +89,8 @@ def group_arrivals(arrivals: pa.Table, store: ImpressionStore, window: PairWindo
         window: how far back, and how many.
     """
     window_ms = window.hours * MS_PER_HOUR
-    new = _of_table(arrivals)
-    old, segment, row = _of_store(store, np.unique(new.user))
+    new = arrivals_of_table(arrivals)
+    old, segment, row = arrivals_of_store(store, np.unique(new.user))
     user = np.unique(np.concatenate([old.user, new.user]), return_inverse=True)[1]
     request = np.unique(np.concatenate([old.request, new.request]), return_inverse=True)[1]
     ms = np.concatenate([old.ms, new.ms])
@@ -126,7 +126,7 @@ def group_arrivals(arrivals: pa.Table, store: ImpressionStore, window: PairWindo
     )
 
 
-def _of_table(arrivals: pa.Table) -> _Arrivals:
+def arrivals_of_table(arrivals: pa.Table) -> Arrivals:
     answers = one_chunk(arrivals, "answer")
     offsets = np.asarray(answers.offsets) - answers.offsets[0].as_py()
     codes = answers.flatten().to_numpy()
@@ -136,7 +136,7 @@ def _of_table(arrivals: pa.Table) -> _Arrivals:
         return np.diff(until[offsets])
 
     user_id = arrivals.column("user_id")
-    return _Arrivals(
+    return Arrivals(
         keys_of(user_id),
         keys_of(user_id, arrivals.column("request_id")),
         numbers(arrivals, "answered_ms"),
@@ -145,7 +145,7 @@ def _of_table(arrivals: pa.Table) -> _Arrivals:
     )
 
 
-def _of_store(store: ImpressionStore, users: Keys) -> tuple[_Arrivals, Ints, Ints]:
+def arrivals_of_store(store: ImpressionStore, users: Keys) -> tuple[Arrivals, Ints, Ints]:
     """The earlier arrivals of these users, the segment each is in, and its row there."""
     parts: list[tuple[NDArray, ...]] = []
     for number, segment in enumerate(store.segments):
@@ -165,7 +165,7 @@ def _of_store(store: ImpressionStore, users: Keys) -> tuple[_Arrivals, Ints, Int
         np.concatenate([np.zeros(0, kind), *(part[number].astype(kind) for part in parts)])
         for number, kind in enumerate(kinds)
     ]
-    return _Arrivals(*columns[:5]), columns[6], columns[5]
+    return Arrivals(*columns[:5]), columns[6], columns[5]
 
 
 def _fetched(

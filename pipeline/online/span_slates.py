@@ -33,6 +33,7 @@ from pipeline.example_gen.slates import (
 )
 from pipeline.logs.canonical import DISSATISFIED, NOT_ANSWERED, SATISFIED, UNCERTAIN
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.online.daily_answers import taken_before
 from pipeline.online.impression_store import WAITING_ROWS, ImpressionStore, StoreLimits
 from pipeline.online.keys import Keys, held_out, keys_of
 from pipeline.online.late_answers import LateAnswers, candidate_keys, join_late_answers
@@ -131,6 +132,7 @@ def span_slates(
         split_time_ms=_NEVER_MS,
         file_names=names,
         impressions_elsewhere=True,
+        taken_before=taken_before(store),
     )
     _take_over(built, counts, letters)
     activity = store.activity
@@ -154,7 +156,7 @@ def span_slates(
     arrivals = arrivals.drop_columns(["answered_ms", "group_size"])
     arrivals = slate_pieces(_examples(arrivals, tables.items, activity, dataset))
     arrivals = arrivals.append_column("answered_ms", answered_ms)
-    late = join_late_answers(built.unmatched, store, dataset)
+    late = join_late_answers(built.unmatched, store, dataset, taken_before(store, arrivals))
     waiting = _judge(late, built.unmatched, clock_ms, limits)
     lost = (late.reason != "") & ~waiting
     reject("questionnaires", take(built.unmatched, lost), late.reason[lost].tolist())

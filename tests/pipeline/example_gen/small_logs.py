@@ -127,6 +127,23 @@ def write_parquet(folder, impressions, answers, *, users=None, items=None, files
     pq.write_table(items.rename_columns(["item_id", "author"]), folder / "items.parquet")
 
 
+QUESTIONNAIRE = {
+    "columns": {
+        "request_id": "request_id",
+        "user_id": "user_id",
+        "item_id": "item_id",
+        "issued": {"column": "issued_ms"},
+        "answered": {"column": "answered_ms"},
+        "answer": "answer",
+    },
+    "answers": {
+        "satisfied": ["satisfied"],
+        "dissatisfied": ["dissatisfied"],
+        "uncertain": ["uncertain"],
+    },
+}
+
+
 def config(**changes):
     """A dataset with one feature of each table and level; `changes` replaces whole sections."""
     values = {
@@ -147,21 +164,7 @@ def config(**changes):
             "played": {"column": "played_ms"},
             "duration": {"column": "duration_ms"},
         },
-        "questionnaire": {
-            "columns": {
-                "request_id": "request_id",
-                "user_id": "user_id",
-                "item_id": "item_id",
-                "issued": {"column": "issued_ms"},
-                "answered": {"column": "answered_ms"},
-                "answer": "answer",
-            },
-            "answers": {
-                "satisfied": ["satisfied"],
-                "dissatisfied": ["dissatisfied"],
-                "uncertain": ["uncertain"],
-            },
-        },
+        "questionnaire": QUESTIONNAIRE,
         "behaviours": {"columns": ["like", "follow"], "positive": ["like", "follow"]},
         "pair_window": {"hours": 48, "max_slates": 3},
         "slate": {"max_candidates": 4, "min_candidates": 2},

@@ -8,6 +8,7 @@ from pipeline.logs.dataset_config import DatasetConfig
 from tests.pipeline.example_gen.small_logs import (
     FILES,
     HOUR,
+    QUESTIONNAIRE,
     START,
     answer,
     config,
@@ -204,6 +205,34 @@ def test_each_bad_answer_has_its_reason():
     assert built.counts["answers", "joined"] == 2
     assert ("questionnaires", "q0.parquet", 4, "answer_before_trigger") in letters(built)
     assert len(letters(built)) == 7
+
+
+def test_more_answers_a_day_than_a_person_gives_are_left_out():
+    # START is at 22:13 UTC, so that the day ends 1.78 hours later.
+    items = "abcdefg"
+    rows = [impression("r", user, item, 0) for user in "uv" for item in items]
+    answers = [
+        answer("r", "u", "a", 1.1, SATISFIED),
+        answer("r", "u", "b", 1.0, UNCERTAIN),  # teaches nothing, and takes no place
+        answer("r", "u", "c", 1.3, SATISFIED),  # the third
+        answer("r", "u", "d", 1.2, DISSATISFIED),
+        answer("r", "u", "e", 1.4, SATISFIED),
+        answer("r", "u", "a", 1.05, SATISFIED),  # the earlier copy counts
+        answer("r", "u", "f", 2.0, SATISFIED),  # the next day
+        answer("r", "v", "g", 1.5, DISSATISFIED),  # somebody else
+    ]
+    built = build(
+        rows,
+        answers,
+        slate={"max_candidates": 7, "min_candidates": 2},
+        questionnaire=QUESTIONNAIRE | {"max_daily_answers": 2},
+    )
+    assert built.slates.column("answer").to_pylist() == [
+        [SATISFIED, UNCERTAIN, NONE, DISSATISFIED, NONE, SATISFIED, NONE],
+        [NONE] * 6 + [DISSATISFIED],
+    ]
+    assert rejected(built, "answers") == {"duplicate_answer": 1, "over_daily_limit": 2}
+    assert [row for _, _, row, why in letters(built) if why == "over_daily_limit"] == [3, 5]
 
 
 @pytest.mark.parametrize(

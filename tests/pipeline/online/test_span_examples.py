@@ -14,6 +14,7 @@ from pipeline.online.span_examples import write_span_examples
 from pipeline.online.spans import Span, SpanError
 from tests.pipeline.example_gen.small_logs import (
     HOUR,
+    QUESTIONNAIRE,
     START,
     answer,
     config,
@@ -193,6 +194,33 @@ def test_late_answers_are_judged_as_answers_in_time_are(tmp_path):
     assert reports[1]["answers"]["waiting"] == 3  # to what nobody was asked about
     (record,) = anchors(tmp_path, spans)
     assert answers_in(record) == [("u", "r1", "b", DISSATISFIED)]
+
+
+def test_the_daily_limit_holds_over_all_spans_of_the_day(tmp_path):
+    limited = config(questionnaire=QUESTIONNAIRE | {"max_daily_answers": 2})
+    spans = [
+        write_span(tmp_path, "1", request("r1", 2), [answer("r1", "u", "a", 2.1, SATISFIED)]),
+        # One of its own span and one of the span before: the second of the day, and one too many.
+        write_span(
+            tmp_path, "2", request("r2", 3),
+            [answer("r2", "u", "a", 3.1, DISSATISFIED), answer("r1", "u", "b", 3.2, SATISFIED)],
+        ),
+        write_span(tmp_path, "3", request("r3", 4), [answer("r3", "u", "a", 4.1, SATISFIED)]),
+        write_span(
+            tmp_path, "4", request("r4", 4) + request("r5", 26, user="v"),
+            [answer("r4", "u", "a", 26.1, SATISFIED), answer("r5", "v", "a", 26.1, SATISFIED)],
+        ),
+    ]  # fmt: skip
+    reports = learn(tmp_path, spans, limited)
+    over = [report["answers"]["rejected"].get("over_daily_limit", 0) for report in reports]
+    assert over == [0, 1, 1, 0]
+    used = [answers_in(record) for record in anchors(tmp_path, spans)]
+    assert used == [
+        [("u", "r1", "a", SATISFIED)],
+        [("u", "r2", "a", DISSATISFIED)],
+        [("u", "r4", "a", SATISFIED)],
+        [("v", "r5", "a", SATISFIED)],
+    ]
 
 
 def test_a_slate_too_small_to_learn_from_may_still_be_answered(tmp_path):
