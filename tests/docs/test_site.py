@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import easq_keras
+from tests.page_rules import PageRules
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a browser fetches by itself, by element.
@@ -72,3 +73,18 @@ def test_a_linked_file_of_the_repository_is_there(site):
 def test_pages_from_elsewhere_link_to_pages(site):
     page = (site / "experiments.html").read_text(encoding="utf-8")
     assert 'href="benchmarks.html"' in page
+
+
+class TestPageOfTheSite(PageRules):
+    """In a browser, from disk: prose, an API page, tables and pictures."""
+
+    # The theme names its icons by labels beside them, Markdown gives header cells no scope, and
+    # browsers let the keyboard scroll what scrolls.
+    left_out = frozenset({"unnamed", "header cells without scope", "scrolls, but not by keyboard"})
+    # Where the keyboard is, the theme shows in its own ways.
+    test_the_keyboard_reaches_every_control_and_shows_where_it_is = None
+
+    @pytest.fixture(scope="class", params=["index.html", "api/layers.html", "experiments.html"])
+    @classmethod
+    def address(cls, request, site):
+        return (site / request.param).as_uri()
