@@ -7,7 +7,7 @@ import logging
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -174,6 +174,7 @@ def _run(
     from cli.framework_log import framework_log
     from cli.progress_display import ProgressDisplay
     from cli.run_summary import print_ranking, print_summary
+    from pipeline.report import write_report
 
     with framework_log(place.framework_log) as terminal, ProgressDisplay(terminal) as display:
         with display.step("Import of TFX"):
@@ -188,7 +189,14 @@ def _run(
                 detail(f"{counts['impressions']:,} impressions")
             data_dir = place.logs
         artifacts = _run_components(place, config, data_dir, settings, display)
-        report = _write_report(place, config, settings, artifacts, display)
+        report = write_report(
+            place,
+            artifacts,
+            config,
+            settings,
+            seconds=display.seconds,
+            command=shlex.join(["easq", *sys.argv[1:]]),
+        )
         print_summary(report, display.console)
         if report["push"]["pushed"]:
             with display.step("Serving"):
@@ -238,27 +246,6 @@ def _run_components(
             f"{running} failed: {first_cause(error)} (all of it: {place.framework_log})"
         ) from error
     return last_run_artifacts(place.metadata, dag.pipeline_info.pipeline_name)
-
-
-def _write_report(
-    place: Workdir,
-    config: DatasetConfig,
-    settings: RunSettings,
-    artifacts: Artifacts,
-    display: ProgressDisplay,
-) -> dict[str, Any]:
-    from pipeline.report import build_report, render_html
-
-    report = build_report(
-        artifacts=artifacts,
-        dataset=config,
-        settings=settings,
-        seconds=display.seconds,
-        command=shlex.join(["easq", *sys.argv[1:]]),
-    )
-    place.report_json.write_text(json.dumps(report, indent=1, allow_nan=False), encoding="utf-8")
-    place.report_html.write_text(render_html(report), encoding="utf-8")
-    return report
 
 
 def _rank_one_slate(place: Workdir, config: DatasetConfig, artifacts: Artifacts) -> Ranking:

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipeline.evaluation.bootstrap import bootstrap_ratios
 from pipeline.evaluation.slates import text_hash
 from pipeline.logs.canonical import DISSATISFIED, SATISFIED, behaviour_column
+from pipeline.report.artifact_files import numeric_statistics
 
 _ANSWERS = {"satisfied": SATISFIED, "dissatisfied": DISSATISFIED}
 _BATCH = 4096
 
 
 def behaviour_lift(
-    examples: Path, statistics: Path, behaviours: Sequence[str]
+    examples: Path, statistics: str, behaviours: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Behaviour rates given the answer, on the training period.
 
@@ -39,7 +39,7 @@ def behaviour_lift(
         `rate`, `lift` = rate / overall rate − 1 with its 95 % interval `low`, `high` (users drawn),
         `n_answers`. NaN where there is no answer, or nobody ever behaved so.
     """
-    overall = _overall_rates(statistics / "Split-train" / "FeatureStats.pb", behaviours)
+    overall = _overall_rates(statistics, behaviours)
     user, answer, happened = _answered(examples / "Split-answered", behaviours)
     users, number = np.unique(user, return_inverse=True)
     result: dict[str, dict[str, Any]] = {
@@ -69,15 +69,11 @@ def _lift(rate: float, overall: float) -> float:
     return float(rate / overall - 1.0) if overall > 0 else float("nan")
 
 
-def _overall_rates(file: Path, behaviours: Sequence[str]) -> list[float]:
+def _overall_rates(statistics: str, behaviours: Sequence[str]) -> list[float]:
     """The share of shown candidates with each behaviour; candidates not shown have none."""
-    proto = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes())
-    means = {
-        ".".join(feature.path.step) or feature.name: feature.num_stats.mean
-        for feature in proto.datasets[0].features
-    }
-    shown = means["exposed"]
-    return [means[behaviour_column(name)] / shown for name in behaviours]
+    found = numeric_statistics(statistics, "train")
+    shown = found["exposed"].mean
+    return [found[behaviour_column(name)].mean / shown for name in behaviours]
 
 
 def _answered(

@@ -49,13 +49,12 @@ _TRAINING_PANELS: dict[str, dict[str, str]] = {
         "rewards/margins": "margin",
     },
     "DPO reward accuracy": {"rewards/accuracies": "accuracy"},
-    "Router activity": {
-        "router/share_active": "active experts",
-        "router/dead_experts": "dead experts",
-    },
+    "Open gates": {"router/share_active": "ŷ", "satisfaction_router/share_active": "ŝ"},
+    "Dead experts": {"router/dead_experts": "ŷ", "satisfaction_router/dead_experts": "ŝ"},
     "Spread of the scores": {"score/std": "ŷ", "satisfaction/std": "ŝ"},
     "Steps with answers": {"answers/coverage": "share of steps"},
-    "Steps with pairs": {"pairs/coverage": "share of steps"},
+    "Batches with a pair of answers": {"pairs/share_of_batches": "share of batches"},
+    "Pairs of answers a batch": {"pairs/per_batch": "pairs"},
 }
 
 

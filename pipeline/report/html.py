@@ -10,11 +10,26 @@ from pipeline.report import text
 from pipeline.report.figures import lift_plots, ranking_plots, training_plots
 from pipeline.report.summary import infra_sentence, push_sentence
 
+SECTIONS = {
+    "rankings": "Rankings",
+    "slices": "Slices",
+    "alignment": "Alignment",
+    "paper": "Paper's metrics",
+    "data": "Data",
+    "answers": "Answers",
+    "tuning": "Tuning",
+    "training": "Training",
+    "serving": "Serving",
+    "cost": "Cost",
+    "lineage": "Lineage",
+}
+
 
 def render_html(report: dict[str, Any]) -> str:
     """Formats a report of `build_report` (or read from `report.json`) for people."""
     return template("report.html.j2").render(
         report=report,
+        sections=SECTIONS.items(),
         headline=text.headline_metrics(report),
         primary=text.primary_metric(report),
         paper_metrics=text.PAPER_METRICS,
@@ -38,6 +53,14 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (text.number, text.signed, text.percent, text.share, text.count, text.interval)
+    filters = (
+        text.number,
+        text.signed,
+        text.percent,
+        text.share,
+        text.count,
+        text.interval,
+        text.moment,
+    )
     environment.filters.update({function.__name__: function for function in filters})
     return environment.get_template(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 RANKER_NAMES = {
@@ -72,6 +73,12 @@ def share(value: float | None) -> str:
 def count(value: int | None) -> str:
     """12345 → `12,345`."""
     return UNKNOWN if value is None else f"{value:,}"
+
+
+def moment(milliseconds: int) -> str:
+    """1704539679000 → `2024-01-06 11:14 UTC`."""
+    time = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def interval(entry: dict[str, Any]) -> str:

@@ -116,8 +116,7 @@ def test_a_worse_model_than_the_last_blessed_one_is_compared_with_it(
     assert (
         # Ann -1, Bob 0.
         "pair accuracy -0.500 against the last blessed model "
-        "(95 % -1.000 to +0.000, needed -0.02 or more)"
-        in verdict.sentence
+        "(95 % -1.000 to +0.000, needed -0.02 or more)" in verdict.sentence
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tensorflow_metadata.proto.v0 import statistics_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from pipeline.configs import RunSettings
 from pipeline.logs.dataset_config import DatasetConfig
@@ -127,26 +127,68 @@ def _write_answered(folder):
             writer.write(record)
 
 
-def _write_statistics(folder):
+# By answer, how many places alignment moved the candidate up.
+SLATES = {
+    "answered": 5,
+    "moved": {
+        "satisfied": {"mean": 0.75, "low": 0.25, "high": 1.5, "n_answers": 4},
+        "dissatisfied": {"mean": -1.0, "low": None, "high": None, "n_answers": 1},
+    },
+    "slates": [
+        {
+            "request_id": "r<7>",
+            "candidates": [
+                {
+                    "item_id": f"i{place}",
+                    "described": {"topic": "music"},
+                    "after": place,
+                    "before": 3 - place,
+                    "shown": place == 1,
+                    "answer": "satisfied" if place == 1 else None,
+                    "behaviours": ["like"] if place == 1 else [],
+                    "true_satisfaction": 0.5 / place,
+                }
+                for place in (1, 2)
+            ],
+        }
+    ],
+}
+
+
+def _write_statistics(folder, first_ms, last_ms):
     """Of 10 candidates 8 are shown and 2 liked: a like rate of 25 %."""
     statistics = statistics_pb2.DatasetFeatureStatisticsList()
     dataset = statistics.datasets.add()
-    for name, mean in (("exposed", 0.8), ("behaviour_like", 0.2)):
+    for name, mean in (("exposed", 0.8), ("behaviour_like", 0.2), ("time", 0.0)):
         feature = dataset.features.add()
         feature.path.step.append(name)
         feature.num_stats.mean = mean
+    feature.num_stats.common_stats.num_non_missing = 10
+    feature.num_stats.min, feature.num_stats.max = first_ms, last_ms
     folder.mkdir(parents=True)
     (folder / "FeatureStats.pb").write_bytes(statistics.SerializeToString())
+
+
+def _write_anomalies(folder, *names):
+    anomalies = anomalies_pb2.Anomalies()
+    for name in names:
+        anomalies.anomaly_info[name].description = "out of range"
+    folder.mkdir(parents=True)
+    (folder / "SchemaDiff.pb").write_bytes(anomalies.SerializeToString())
 
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
     _write_answered(root / "examples" / "Split-answered")
-    _write_statistics(root / "statistics" / "Split-train")
+    _write_statistics(root / "statistics" / "Split-train", 0, 60_000)
+    _write_statistics(root / "statistics" / "Split-eval", 60_000, 90_000)
+    _write_anomalies(root / "anomalies" / "Split-train")
+    _write_anomalies(root / "anomalies" / "Split-eval", "quality")
     for name, file, content in (
         ("examples", "counts.json", COUNTS),
         ("model_run", "training.json", TRAINING),
+        ("model_run", "slates.json", SLATES),
         ("infra", "infra_check.json", INFRA_CHECK),
         ("tuner_results", "tuning.json", TUNING),
     ):
@@ -172,8 +214,9 @@ def artifacts(tmp_path_factory):
         return RunArtifact(str(root / folder), properties, cached)
 
     return {
-        "LogExampleGen": {"examples": artifact("examples", cached=True)},
+        "LogExampleGen": {"examples": artifact("examples", cached=True, logs="/data/logs")},
         "StatisticsGen": {"statistics": artifact("statistics")},
+        "StoppingExampleValidator": {"anomalies": artifact("anomalies")},
         "Trainer": {"model_run": artifact("model_run")},
         "Evaluator": {"evaluation": artifact("evaluation")},
         "InfraCheck": {"blessing": artifact("infra")},
@@ -200,6 +243,7 @@ def report(artifacts):
 
 def report_of(artifacts):
     return build_report(
+        root=Path(artifacts["LogExampleGen"]["examples"].uri).parent,
         artifacts=artifacts,
         dataset=DatasetConfig.from_dict(DATASET),
         settings=RunSettings(),

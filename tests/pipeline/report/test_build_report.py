@@ -1,12 +1,14 @@
 """What is in report.json, and where it comes from."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pipeline.configs import RunSettings
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.report import build_report
+from pipeline.run_artifacts import RunArtifact
 from tests.pipeline.report.conftest import report_of
 from tests.pipeline.slate_stubs import DATASET
 
@@ -44,7 +46,39 @@ def test_evaluation_is_by_ranker_and_metric(report):
 def test_differences_are_to_the_other_rankings(report):
     differences = report["evaluation"]["overall"]["differences"]
     assert differences["popularity"]["pair_accuracy"]["mean"] == 0.5
-    assert set(differences) == {"popularity", "random"}
+    assert list(differences) == ["last_blessed", "popularity", "random"]
+    # Every user's pair is the other way round with the last blessed model.
+    assert differences["last_blessed"]["pair_accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_draws_are_kept_for_comparisons_with_other_runs(report):
+    draws = report["evaluation"]["draws"]
+    assert len(draws["by_metric"]["pair_accuracy"]) == 1000
+    assert set(draws["by_metric"]["pair_accuracy"]) == {1.0}
+
+
+def test_times_and_anomalies_of_the_splits(report):
+    assert report["times"] == {
+        "train": {"first_ms": 0, "last_ms": 60_000},
+        "eval": {"first_ms": 60_000, "last_ms": 90_000},
+    }
+    assert report["anomalies"] == {
+        "train": {"features": 3, "anomalies": 0},
+        "eval": {"features": 3, "anomalies": 1},
+    }
+
+
+def test_lineage_names_every_artifact_by_its_place_in_the_run(report):
+    lineage = report["lineage"]
+    assert lineage["logs"] == "/data/logs"
+    assert lineage["artifacts"]["Trainer"] == {"model_run": "model_run"}
+    assert lineage["artifacts"]["LogExampleGen"] == {"examples": "examples"}
+
+
+def test_a_step_from_a_run_of_an_earlier_version_says_what_to_do(artifacts, tmp_path):
+    old = {"model_run": RunArtifact(str(tmp_path), {}, True)}
+    with pytest.raises(FileNotFoundError, match=r"training\.json is not there.*--no-cache"):
+        report_of({**artifacts, "Trainer": old})
 
 
 def test_slices_are_named(report):
@@ -99,6 +133,7 @@ def test_a_component_that_did_not_run_is_an_error(artifacts):
     without = {name: value for name, value in artifacts.items() if name != "Evaluator"}
     with pytest.raises(KeyError, match="Evaluator"):
         build_report(
+            root=Path(),
             artifacts=without,
             dataset=DatasetConfig.from_dict(DATASET),
             settings=RunSettings(),
