@@ -12,6 +12,7 @@ import click
 _COMMANDS = {
     "simulate": ("cli.simulate", "Write the logs of a simulated short-video service."),
     "run": ("cli.run", "Run the pipeline once: logs in, pushed model and report out."),
+    "report": ("cli.report", "Show a finished run again, or compare two of them."),
     "online": ("cli.online", "Learn spans of logs as they land; push what passes the gate."),
     "spans": ("cli.spans", "Cut a log into span folders for easq online."),
     "ab": ("cli.ab", "Let two models serve one simulated world and compare what people do."),

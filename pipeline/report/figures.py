@@ -13,7 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.report.text import METRIC_NAMES, RANKER_NAMES, headline_metrics, interval, percent
+from pipeline.report.text import (
+    METRIC_NAMES,
+    RANKER_NAMES,
+    difference,
+    headline_metrics,
+    interval,
+    percent,
+)
 
 # Readable on white and on near black.
 _BLUE, _ORANGE, _GREY, _GREEN, _RED = "#3b82c4", "#d07a1f", "#8a8f98", "#2f9e6e", "#d0555c"
@@ -86,18 +93,20 @@ def ranking_plots(report: dict[str, Any]) -> list[Plot]:
         if not rows:
             continue
         alt = "; ".join(f"{RANKER_NAMES[ranker]} {interval(entry)}" for ranker, entry in rows)
-        plots.append(make_plot(METRIC_NAMES[metric], alt, _draw_intervals(rows)))
+        named = [(RANKER_NAMES[ranker], _COLOURS[ranker], entry) for ranker, entry in rows]
+        plots.append(make_plot(METRIC_NAMES[metric], alt, _draw_intervals(named)))
     return plots
 
 
-def _draw_intervals(rows: list[tuple[str, dict[str, Any]]]) -> Callable[[Axes], None]:
+def _draw_intervals(rows: list[tuple[str, str, dict[str, Any]]]) -> Callable[[Axes], None]:
+    """Draws a mean and its interval in a row of its name and colour."""
+
     def draw(axes: Axes) -> None:
-        for place, (ranker, entry) in enumerate(rows):
-            colour = _COLOURS[ranker]
+        for place, (_, colour, entry) in enumerate(rows):
             if entry["low"] is not None:
                 axes.plot([entry["low"], entry["high"]], [place, place], color=colour, lw=2)
             axes.plot([entry["mean"]], [place], "o", color=colour, ms=6)
-        axes.set_yticks(range(len(rows)), [RANKER_NAMES[ranker] for ranker, _ in rows])
+        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.xaxis.set_major_locator(MaxNLocator(4))
 
@@ -168,6 +177,24 @@ def _draw_curves(steps: list[int], curves: dict[str, list[float]]) -> Callable[[
             axes.legend(frameon=False, labelspacing=0.2)
 
     return draw
+
+
+def difference_plot(metrics: list[dict[str, Any]]) -> list[Plot]:
+    """One plot: of each metric, the difference between two runs; none where nothing is known."""
+    rows = [
+        (METRIC_NAMES[one["metric"]], _BLUE, one["difference"])
+        for one in metrics
+        if one["difference"]["mean"] is not None
+    ]
+    if not rows:
+        return []
+    alt = "; ".join(f"{name} {difference(entry)}" for name, _, entry in rows)
+
+    def draw(axes: Axes) -> None:
+        _draw_intervals(rows)(axes)
+        axes.axvline(0, color=_TEXT, lw=0.8)
+
+    return [make_plot("Second run minus the first", alt, draw)]
 
 
 def make_plot(

@@ -86,3 +86,10 @@ def interval(entry: dict[str, Any]) -> str:
     if entry["low"] is None:
         return number(entry["mean"])
     return f"{number(entry['mean'])} ({number(entry['low'])} to {number(entry['high'])})"
+
+
+def difference(entry: dict[str, Any]) -> str:
+    """`+0.012 (-0.010 to +0.034)`, a difference and its 95 % interval."""
+    if entry["low"] is None:
+        return signed(entry["mean"])
+    return f"{signed(entry['mean'])} ({signed(entry['low'])} to {signed(entry['high'])})"

@@ -40,6 +40,7 @@ COUNTS = {
 TRAINING = {
     "method": "EASQ",
     "trade_off": {"lambda_dpo": 0.5},
+    "settings": {"lambda_dpo": 0.5, "units": 64},
     "steps": 1234,
     "seconds": 21.5,
     "history": {

@@ -2,43 +2,13 @@
 
 import copy
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from pipeline.report import render_html, summarise
 from pipeline.report.html import SECTIONS
 from tests.pipeline.report.conftest import report_of
-
-
-class Page(HTMLParser):
-    """Checks nesting and collects what the tests look at."""
-
-    VOID = frozenset({"meta", "br", "path", "use", "link"})
-
-    def __init__(self, html):
-        super().__init__()
-        self.open_tags, self.attributes, self.ids, self.texts = [], [], [], []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in self.VOID:
-            self.open_tags.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        self.ids += [value for name, value in attrs if name == "id"]
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open_tags.pop() == tag
-
-    def handle_data(self, data):
-        if not {"style", "svg"} & set(self.open_tags):
-            self.texts.append(data)
+from tests.pipeline.report.page import Page
 
 
 @pytest.fixture(scope="module")
