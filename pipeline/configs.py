@@ -60,7 +60,13 @@ class TrainerSettings:
             another span of the log; the newest are kept.
         seed: of the initial weights and the replay.
         steps_per_execution: steps compiled into one call.
-        jit_compile: whether XLA compiles the step: half a minute once, and faster ever after.
+        jit_compile: whether XLA compiles the step: half a minute once, and faster ever after. Of
+            one worker only.
+        workers: how many share a step of the Trainer on this host, each an equal part of its rows:
+            so many GPUs, or processes where there is no GPU. Leave 1 where `TF_CONFIG` names the
+            workers of a cluster. Tuning and online learning always take one.
+        checkpoint_every: steps after which several workers keep a checkpoint, to go on from when
+            one of them dies; 0: never.
     """
 
     method: Method = "EASQ"
@@ -72,6 +78,8 @@ class TrainerSettings:
     seed: int = 0
     steps_per_execution: int = 16
     jit_compile: bool = True
+    workers: int = 1
+    checkpoint_every: int = 1000
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
@@ -82,6 +90,9 @@ class TrainerSettings:
         require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2**31 - 1")
         steps = self.steps_per_execution
         require(steps >= 1, "steps_per_execution", steps, "1 or more")
+        require(self.workers >= 1, "workers", self.workers, "1 or more")
+        every = self.checkpoint_every
+        require(every >= 0, "checkpoint_every", every, "0 or more")
         require(isinstance(json.loads(self.model), dict), "model", self.model, "a JSON object")
 
     @property

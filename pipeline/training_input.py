@@ -31,21 +31,15 @@ _NEVER = np.iinfo(np.int64).max
 
 
 def slate_dataset(
-    files: Sequence[str],
-    parse: Callable[[tf.Tensor], Tensors],
-    batch_size: int,
-    *,
-    first: int | None = None,
+    records: tf.data.Dataset, parse: Callable[[tf.Tensor], Tensors], batch_size: int
 ) -> tf.data.Dataset:
-    """Reads transformed slates in file order.
+    """Transforms slates, in the order of their records.
 
     Args:
-        files: TFRecord files, read one after the other in this order.
+        records: Serialized examples.
         parse: Serialized examples `[n]` to transformed features.
         batch_size: Slates a batch; the last batch may be smaller.
-        first: Read the first so many slates only.
     """
-    records = tf.data.TFRecordDataset(list(files)).take(-1 if first is None else first)
     # Parsing and transforming cost less per slate in large blocks than in training batches.
     block = max(batch_size, _PARSED_AHEAD // batch_size * batch_size)
     return (
@@ -134,6 +128,41 @@ class AnsweredSlates:
             group_end.astype(np.int64),
             np.concatenate([self.arrival[kept], self.arrival[learnt:]]),
             learnt=len(kept),
+        )
+
+    def dealt(self, worker: int, workers: int) -> AnsweredSlates:
+        """One worker's groups: group g is worker g mod workers' and of nobody else.
+
+        Args:
+            worker: Its number, from 0 on.
+            workers: How many there are.
+        """
+        sizes = np.diff(self.group_end, prepend=0)
+        rows = np.repeat(np.arange(len(sizes)) % workers == worker, sizes)
+        return AnsweredSlates(
+            {name: value[rows] for name, value in self.tensors.items()},
+            np.cumsum(sizes[worker::workers]),
+            self.arrival[worker::workers],
+            learnt=len(range(worker, self.learnt, workers)),
+        )
+
+    def learnt_by(self, learnt: Sequence[int]) -> AnsweredSlates:
+        """All groups once workers have learnt theirs: learnt ones first, else in their order.
+
+        Args:
+            learnt: By worker, how many of its groups, from the first, have been fresh by now.
+        """
+        workers, groups = len(learnt), np.arange(len(self.group_end))
+        is_learnt = groups // workers < np.asarray(learnt)[groups % workers]
+        order = np.argsort(~is_learnt, kind="stable")
+        sizes = np.diff(self.group_end, prepend=0)
+        of_group = np.split(np.arange(len(self)), self.group_end[:-1])
+        rows = np.concatenate([of_group[group] for group in order]) if len(order) else order
+        return AnsweredSlates(
+            {name: value[rows] for name, value in self.tensors.items()},
+            np.cumsum(sizes[order]),
+            self.arrival[order],
+            learnt=int(is_learnt.sum()),
         )
 
     def __len__(self) -> int:

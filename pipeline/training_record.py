@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from pipeline.pair_coverage import PairCoverage
 from pipeline.progress import ProgressReporter
+from pipeline.training_board import TrainingBoard
 
 _HISTORY_POINTS = 200
 
@@ -40,12 +43,22 @@ class StepRecorder(keras.callbacks.Callback):
         batch_size: Dense slates a step.
         total_slates: Of the pass, where known.
         first_step: The model's steps before the pass.
+        coverage: Counts the pairs of the batches, of which it may be ahead.
+        board: Is given every point of the curves, if there is one.
     """
 
     def __init__(
-        self, task: str, batch_size: int, total_slates: int | None, first_step: int
+        self,
+        task: str,
+        batch_size: int,
+        total_slates: int | None,
+        first_step: int,
+        *,
+        coverage: PairCoverage | None = None,
+        board: TrainingBoard | None = None,
     ) -> None:
         super().__init__()
+        self._coverage, self._board = coverage, board
         self._batch_size, self._total, self._first = batch_size, total_slates, first_step
         self._every = max((total_slates or 0) // batch_size // _HISTORY_POINTS, 1)
         self._next = 0
@@ -55,14 +68,32 @@ class StepRecorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # Not `batch`: it counts whole executions, of which the last may be cut short.
-        self.steps = int(self.model.optimizer.iterations) - self._first
+        steps = int(self.model.optimizer.iterations) - self._first
+        self.after_steps(steps, lambda: logs or {})
+
+    def after_steps(self, steps: int, means: Callable[[], dict[str, Any]]) -> None:
+        """Hears how many steps of the pass are made.
+
+        Args:
+            steps: So many.
+            means: Returns what is reported since the point before; called where that is wanted.
+        """
+        self.steps = steps
         self._progress.update(self._slates())
         if self.steps < self._next:
             return
         self._next = self.steps + self._every
+        last = self.history["step"][-1] if self.history["step"] else 0
         self.history["step"].append(self.steps)
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(float(value))
+        point = {name: float(value) for name, value in means().items()}
+        if self._coverage is not None:
+            pairs = self._coverage.pairs_by_batch[last : self.steps]
+            point["pairs/share_of_batches"] = sum(found > 0 for found in pairs) / len(pairs)
+            point["pairs/per_batch"] = sum(pairs) / len(pairs)
+        for name, value in point.items():
+            self.history.setdefault(name, []).append(value)
+        if self._board is not None:
+            self._board.write(self._first + self.steps, point)
         # Each point is the mean since the one before it, not since the start.
         self.model.reset_metrics()
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
@@ -19,17 +20,23 @@ from easq_keras.export import scoring_model
 from easq_keras.layers import FeatureSpec
 from easq_keras.models import EMER
 from easq_keras.models.methods import build_method, method_info
+from easq_keras.workers import steps_of, sum_over_workers, train_on_workers, worker_of
 from pipeline.configs import TrainerSettings
 from pipeline.exporting import export_ranker, raw_feature_spec
-from pipeline.logs.checked import ConfigError
+from pipeline.logs.checked import ConfigError, require
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.pair_coverage import PairCoverage
 from pipeline.remote_folders import read_folder, written_folder
+from pipeline.training_board import TrainingBoard
 from pipeline.training_input import AnsweredSlates, slate_dataset, training_batches
 from pipeline.training_record import StepRecorder, TrainingRecord
+from pipeline.training_share import Share, filled
+from pipeline.unfinished_training import UnfinishedTraining
 
 MEMORY_FILE = "answers.npz"
-_ANSWERED_AT_ONCE = 1024
+# Raw features and labels, candidate lists ragged; and what the Transform graph makes of them.
+RawAndTransformed = tuple[dict[str, tf.Tensor | tf.RaggedTensor], dict[str, tf.Tensor]]
+_READ_AT_ONCE = 1024
 
 
 def feature_specs(config: DatasetConfig) -> list[FeatureSpec]:
@@ -55,7 +62,8 @@ def feature_specs(config: DatasetConfig) -> list[FeatureSpec]:
 
 
 def check_model_settings(settings: TrainerSettings) -> None:
-    """Raises `ConfigError` if the method would refuse `trainer.model`."""
+    """Raises `ConfigError` if the method would refuse `trainer.model` or `trainer.workers`."""
+    _require_replicas(settings, settings.workers)
     info = method_info(settings.method)
     try:
         info.model.settings_class(**info.settings).replace(**settings.model_overrides)
@@ -63,6 +71,20 @@ def check_model_settings(settings: TrainerSettings) -> None:
         raise ConfigError(
             "trainer.model", settings.model, f"settings of {settings.method}: {error}"
         ) from error
+
+
+def _require_replicas(settings: TrainerSettings, replicas: int) -> None:
+    """Raises `ConfigError` if a step cannot be shared by so many."""
+    require(
+        replicas == 1 or not method_info(settings.method).pretrained,
+        "trainer.method",
+        settings.method,
+        f"another method, or 1 worker in place of {replicas}: it is trained in one process",
+    )
+    for name in ("batch_size", "answered_per_batch"):
+        rows = getattr(settings, name)
+        expected = f"a multiple of the {replicas} workers that share a step"
+        require(rows % replicas == 0, f"trainer.{name}", rows, expected)
 
 
 def build_model(settings: TrainerSettings, config: DatasetConfig) -> EMER:
@@ -84,8 +106,8 @@ def split_files(patterns: Sequence[str], split: str) -> list[str]:
     files = sorted(path for pattern in chosen for path in tf.io.gfile.glob(pattern))
     if not chosen:
         raise ValueError(
-            f"train_files: no files of the split '{split}' in {patterns}; expected the splits "
-            "'train' and 'answered' in the train_args"
+            f"no files of the split '{split}' in {patterns}; expected the splits 'train' and "
+            "'answered' in the train_args and 'eval' in the eval_args"
         )
     return files
 
@@ -97,39 +119,61 @@ class TrainingSession:
         settings: What to train, and how.
         config: The dataset.
         transform_graph_path: The Transform component's output. All spans must use the same.
+        strategy: Who shares a step. Defaults to this process alone.
 
     Attributes:
         model: The compiled model.
+        strategy: As given.
         transform_output: The transform graph.
+
+    Raises:
+        ConfigError: So many cannot share the step.
     """
 
     def __init__(
-        self, settings: TrainerSettings, config: DatasetConfig, transform_graph_path: str
+        self,
+        settings: TrainerSettings,
+        config: DatasetConfig,
+        transform_graph_path: str,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         keras.utils.set_random_seed(settings.seed)
         self.settings, self.config = settings, config
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self._replicas = self.strategy.num_replicas_in_sync
+        _require_replicas(settings, self._replicas)
         self._method = method_info(settings.method)
-        self._answered_rows = settings.answered_per_batch if self._method.reads_answers else 0
+        # Of a replica, as are all rows of a batch.
+        self._rows = settings.batch_size // self._replicas
+        answered = settings.answered_per_batch if self._method.reads_answers else 0
+        self._answered_rows = answered // self._replicas
         self.transform_output = tft.TFTransformOutput(transform_graph_path)
         self._transform = self.transform_output.transform_features_layer()
         self._raw_spec = raw_feature_spec(config, labels=True)
         self._memory: AnsweredSlates | None = None
-        self.model = build_model(settings, config)
-        self.model.compile(
-            # Also where nobody answered: batches of another shape would compile anew.
-            answered_rows=self._answered_rows or None,
-            steps_per_execution=settings.steps_per_execution,
-            jit_compile=settings.jit_compile,
-        )
+        with self.strategy.scope():
+            self.model = build_model(settings, config)
+            self.model.compile(
+                # Also where nobody answered: batches of another shape would compile anew.
+                answered_rows=self._answered_rows or None,
+                steps_per_execution=settings.steps_per_execution,
+                # XLA compiles nothing that replicas exchange.
+                jit_compile=settings.jit_compile and self._replicas == 1,
+            )
 
     @property
     def steps(self) -> int:
         """Training steps made so far, those before a checkpoint included."""
-        return int(self.model.optimizer.iterations)
+        return steps_of(self.model)
 
     def parse(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized slates `[n]` to transformed features and labels."""
-        return self._transform(tf.io.parse_example(examples, self._raw_spec))
+        return self.raw_and_transformed(examples)[1]
+
+    def raw_and_transformed(self, examples: tf.Tensor) -> RawAndTransformed:
+        """Serialized slates `[n]` as they were logged, candidate lists ragged, and transformed."""
+        raw = tf.io.parse_example(examples, self._raw_spec)
+        return raw, self._transform(raw)
 
     def read_slates(
         self, files: Sequence[str], *, first: int | None = None, batch_size: int | None = None
@@ -141,11 +185,17 @@ class TrainingSession:
             first: Read the first so many slates only.
             batch_size: Slates a batch. Defaults to that of training.
         """
-        return slate_dataset(files, self.parse, batch_size or self.settings.batch_size, first=first)
+        records = tf.data.TFRecordDataset(list(files)).take(-1 if first is None else first)
+        return slate_dataset(records, self.parse, batch_size or self.settings.batch_size)
+
+    def read_raw(self, files: Sequence[str], *, first: int) -> tf.data.Dataset:
+        """The first so many slates of record files, as `raw_and_transformed`, in batches."""
+        records = tf.data.TFRecordDataset(list(files)).take(first)
+        return records.batch(_READ_AT_ONCE).map(self.raw_and_transformed)
 
     def read_answered(self, files: Sequence[str]) -> AnsweredSlates:
         """The pair groups of record files of the split `answered`."""
-        return AnsweredSlates.from_batches(self.read_slates(files, batch_size=_ANSWERED_AT_ONCE))
+        return AnsweredSlates.from_batches(self.read_slates(files, batch_size=_READ_AT_ONCE))
 
     def learn(
         self,
@@ -154,6 +204,7 @@ class TrainingSession:
         *,
         slates: int | None = None,
         task: str = "training",
+        board: TrainingBoard | None = None,
     ) -> TrainingRecord:
         """Teaches one span: one pass, in time order.
 
@@ -163,41 +214,146 @@ class TrainingSession:
                 earlier spans is put before them.
             slates: How many dense slates there are; for the progress alone.
             task: What the progress calls it.
+            board: Is given every point of the curves.
         """
         started = time.monotonic()
-        settings = self.settings
-        replays = self._method.replays if settings.replay is None else settings.replay
-        if self._memory is not None:
-            answered = answered.after(self._memory)
+        answered = self._with_memory(answered)
 
         def batches() -> tf.data.Dataset:
-            return training_batches(
-                dense,
-                answered,
-                batch_size=settings.batch_size,
-                answered_per_batch=self._answered_rows,
-                replay=replays,
-                seed=settings.seed,
-                first_step=self.steps,
-            )
+            return self._mixed(dense, answered, self.steps)
 
         if self._method.pretrained and self.steps == 0:
             self.model.pretrain(batches)
-        recorder = StepRecorder(task, settings.batch_size, slates, self.steps)
         coverage = PairCoverage()
+        recorder = StepRecorder(
+            task, self.settings.batch_size, slates, self.steps, coverage=coverage, board=board
+        )
         observed = coverage.observe(batches()).prefetch(tf.data.AUTOTUNE)
         if slates != 0:  # Keras refuses to fit nothing
             self.model.fit(observed, epochs=1, verbose=0, callbacks=[recorder])
-        # A method that reads no answers has no use for any later either.
-        learnt = answered.learnt + coverage.groups if self._answered_rows else len(answered.arrival)
-        self._memory = answered.remembered(learnt, settings.replay_memory)
+        return self._learnt(
+            answered, [answered.learnt + coverage.groups], recorder, coverage, started
+        )
+
+    def learn_together(
+        self,
+        files: Sequence[str],
+        answered: AnsweredSlates,
+        unfinished: UnfinishedTraining,
+        *,
+        slates: int | None = None,
+        task: str = "training",
+    ) -> TrainingRecord:
+        """`learn` on all replicas of the strategy: each brings its rows of every step.
+
+        Every worker calls this. A pass that was broken off is gone on with.
+
+        Args:
+            files: Record files of the span's slates, in time order; a worker reads its share.
+            answered: All its pair groups, which are dealt whole.
+            unfinished: Keeps checkpoints of the pass.
+            slates: How many dense slates there are; for the progress alone.
+            task: What the progress calls it.
+        """
+        started = time.monotonic()
+        settings, strategy = self.settings, self.strategy
+        worker, workers = worker_of(strategy)
+        share, replicas = Share(worker, workers), self._replicas // workers
+        answered = self._with_memory(answered)
+        dealt = answered.dealt(worker, workers)
+        first_step = self.steps
+        unfinished.restore(self.model)
+
+        mine = np.arange(workers) == worker
+        of_workers = sum_over_workers(strategy, share.count(files) * mine)
+        steps = int(np.max(-(-of_workers // (self._rows * replicas))))
+        coverage = PairCoverage()
+
+        def dataset_of(_: tf.distribute.InputContext) -> tf.data.Dataset:
+            dense = slate_dataset(share.records(files), self.parse, self._rows)
+            # Another seed for each worker, and none that a user may give.
+            seed = settings.seed + (worker << 32)
+            mixed = self._mixed(dense, dealt, first_step * replicas, seed=seed)
+            observed = coverage.observe(filled(mixed, steps * replicas))
+            return observed.prefetch(tf.data.AUTOTUNE)
+
+        recorder = StepRecorder(task, settings.batch_size, slates, first_step)
+        recorder.set_model(self.model)
+
+        def after_step(step: int) -> None:
+            recorder.after_steps(step - first_step, self.model.get_metrics_result)
+            every = settings.checkpoint_every
+            if worker == 0 and every and step % every == 0:
+                unfinished.save(self.model)
+
+        if steps:
+            train_on_workers(
+                self.model,
+                strategy,
+                dataset_of,
+                steps=first_step + steps,
+                first_step=first_step,
+                after_step=after_step,
+            )
+        recorder.on_train_end()
+        seen = [coverage.batches, coverage.with_pair, coverage.pairs]
+        sums = sum_over_workers(strategy, [*seen, *((dealt.learnt + coverage.groups) * mine)])
+        coverage.batches, coverage.with_pair, coverage.pairs, *learnt = map(int, sums)
+        return self._learnt(answered, learnt, recorder, coverage, started)
+
+    def _with_memory(self, answered: AnsweredSlates) -> AnsweredSlates:
+        return answered if self._memory is None else answered.after(self._memory)
+
+    def _mixed(
+        self,
+        dense: tf.data.Dataset,
+        answered: AnsweredSlates,
+        first: int,
+        *,
+        seed: int | None = None,
+    ) -> tf.data.Dataset:
+        """Training batches, of which the first has the number `first`."""
+        settings = self.settings
+        return training_batches(
+            dense,
+            answered,
+            batch_size=self._rows,
+            answered_per_batch=self._answered_rows,
+            replay=self._method.replays if settings.replay is None else settings.replay,
+            seed=settings.seed if seed is None else seed,
+            first_step=first,
+        )
+
+    def _learnt(
+        self,
+        answered: AnsweredSlates,
+        learnt: Sequence[int],
+        recorder: StepRecorder,
+        coverage: PairCoverage,
+        started: float,
+    ) -> TrainingRecord:
+        """Remembers the answers of a pass and tells of it.
+
+        Args:
+            answered: All of them, remembered ones first.
+            learnt: By worker, how many groups of its own have been fresh by now.
+            recorder: Of the pass.
+            coverage: Of the pass.
+            started: When it began.
+        """
+        if not self._answered_rows:
+            # A method that reads no answers has no use for any later either.
+            learnt = [len(answered.arrival)]
+        fresh_before = answered.learnt
+        answered = answered.learnt_by(learnt)
+        self._memory = answered.remembered(answered.learnt, self.settings.replay_memory)
         return TrainingRecord(
             steps=recorder.steps,
             seconds=round(time.monotonic() - started, 2),
             pair_coverage=coverage.to_dict(),
             answers={
-                "fresh_groups": coverage.groups,
-                "waiting_groups": len(answered.arrival) - learnt,
+                "fresh_groups": answered.learnt - fresh_before if self._answered_rows else 0,
+                "waiting_groups": len(answered.arrival) - answered.learnt,
                 "remembered": self._memory.learnt,
             },
             history=recorder.history,

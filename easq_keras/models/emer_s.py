@@ -14,7 +14,13 @@ from easq_keras.models.alignment import read_answers, read_slates
 from easq_keras.models.emer import EMER, score_of
 from easq_keras.models.objectives import Answers
 from easq_keras.models.settings import EMERSettings
-from easq_keras.models.training import Objective, Report
+from easq_keras.models.training import (
+    Objective,
+    Report,
+    at_least_one,
+    mean_over_replicas,
+    shared_mean,
+)
 from easq_keras.types import Tensor
 
 ANSWER_PAIRS = ("pair", "level")
@@ -135,13 +141,14 @@ class EMERS(EMER):
         main = objectives.pair_loss(slates.preference, outputs["score"]) * slates.per_pair
         if self.settings.answer_pairs == "pair":
             pairing = {"mask": answers.valid, "groups": answers.groups}
-            asked = pairwise_logistic_loss(answers.labels, outputs["answered_score"], **pairing)
-            used = count_pairs(answers.labels, **pairing)
+            mean = pairwise_logistic_loss(answers.labels, outputs["answered_score"], **pairing)
+            count = count_pairs(answers.labels, **pairing)
+            asked, used = shared_mean(mean, count), mean_over_replicas(count)
         else:
             preference = self.level_preference(labels, answers, outputs["answered_mask"])
-            used = ops.sum(preference)
+            used = mean_over_replicas(ops.sum(preference))
             asked = objectives.pair_loss(preference, outputs["answered_score"])
-            asked = asked / ops.maximum(used, 1.0)
+            asked = asked / at_least_one(used)
         loss = main + self.trade_off * asked
         report = Report()
         report.add("loss", loss)

@@ -16,7 +16,7 @@ from easq_keras.models.emer import EMER, score_of
 from easq_keras.models.imputed_features import NETWORKS, ImputedFeatures, response_network
 from easq_keras.models.response_data import Columns, collect_responses
 from easq_keras.models.settings import EMERSettings
-from easq_keras.models.training import Objective, Report
+from easq_keras.models.training import Objective, Report, replica_count
 from easq_keras.types import Tensor
 
 # Stands for the score of a candidate that is not there.
@@ -185,7 +185,15 @@ class SAQRec(EMER):
         Args:
             outputs: What `call` returned with `learning=True`.
             labels: The labels of the batch.
+
+        Raises:
+            ValueError: There are several replicas.
         """
+        if replica_count() > 1:
+            raise ValueError(
+                "SAQRec trains on one replica: it corrects its targets by the extremes of a batch, "
+                f"which replicas do not share. Received: {replica_count()} replicas."
+            )
         slates = read_slates(labels, outputs["mask"])
         main = objectives.pair_loss(slates.preference, outputs["score"]) * slates.per_pair
         if self.auxiliary_tower is None:

@@ -33,12 +33,14 @@ def tiny_fn_args(folder, dataset, transform_dir, slates):
     dense = [slate_example(index, *slate) for index, slate in enumerate(slates)]
     answered = [_answered_example(0, 1500), _answered_example(1, 4500)]
     files = [_write_split(examples, "train", dense), _write_split(examples, "answered", answered)]
+    held_out = [slate_example(index, *slate) for index, slate in enumerate(TINY_SLATES)]
     (examples / "counts.json").write_text(f'{{"slates": {{"train": {len(dense)}}}}}')
     settings = TrainerSettings(
         model=SMALL, batch_size=4, answered_per_batch=3, steps_per_execution=2, jit_compile=False
     )
     return SimpleNamespace(
         train_files=files,
+        eval_files=[_write_split(examples, "eval", held_out)],
         transform_graph_path=transform_dir,
         serving_model_dir=str(folder / "model" / "Format-Serving"),
         model_run_dir=str(folder / "model_run"),

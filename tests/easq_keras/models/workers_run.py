@@ -1,24 +1,25 @@
 """One of several workers that train one model, each on its own rows; prints what it holds.
 
-    TF_CONFIG=… python -m tests.easq_keras.models.workers_run PRESET STEPS FOLDER EVERY DIES_AT
+    TF_CONFIG=… python -m tests.easq_keras.models.workers_run METHOD STEPS FOLDER EVERY DIES_AT
 
-Writes a checkpoint every so many steps; the second worker kills itself after step DIES_AT, unless
-that is 0.
+METHOD may be several, split by commas: one after the other. Writes a checkpoint every so many
+steps; the second worker kills itself after step DIES_AT, unless that is 0.
 """
 
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from easq_keras.models import EASQ
-from easq_keras.workers import train_on_workers
-from tests.easq_keras.models.small import Batch, batch, easq
+from easq_keras.models import EMER
+from easq_keras.workers import sum_over_workers, train_on_workers, worker_of
+from tests.easq_keras.models.small import Batch, batch, method
 
 DENSE, ANSWERED = 4, 4
 
@@ -55,20 +56,17 @@ def all_steps(batches: list[Batch]) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(data).batch(rows, drop_remainder=True)
 
 
-def model_to_train(preset: str, answered_rows: int) -> EASQ:
+def model_to_train(name: str, answered_rows: int) -> EMER:
     """The same model in every process."""
-    keras.utils.set_random_seed(0)
-    model = easq(preset)
-    model.compile(
-        keras.optimizers.SGD(0.1),
-        keras.optimizers.SGD(0.1),
-        answered_rows=answered_rows,
-        jit_compile=False,
-    )
+    model = method(name)
+    optimizers = [keras.optimizers.SGD(0.1)]
+    if hasattr(model, "satisfaction_tower"):
+        optimizers.append(keras.optimizers.SGD(0.1))
+    model.compile(*optimizers, answered_rows=answered_rows, jit_compile=False)
     return model
 
 
-def held(model: EASQ) -> dict[str, Any]:
+def held(model: EMER) -> dict[str, Any]:
     return {
         # Without the model's name, which Keras numbers.
         weight.path.partition("/")[2]: np.asarray(weight.value).tolist()
@@ -77,32 +75,37 @@ def held(model: EASQ) -> dict[str, Any]:
 
 
 def main() -> None:
-    preset, steps, folder, every, dies_at = sys.argv[1:]
+    names, steps, folder, every, dies_at = sys.argv[1:]
     cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
-    with strategy.scope():
-        model = model_to_train(preset, ANSWERED)
+    worker, workers = worker_of(strategy)
 
     def dataset_of(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        assert context.num_input_pipelines == len(cluster.cluster_spec().as_dict()["worker"])
-        worker = context.input_pipeline_id
+        assert (context.input_pipeline_id, context.num_input_pipelines) == (worker, workers)
         return all_steps([batch_of(worker, step) for step in range(int(steps))])
 
     def after_step(step: int) -> None:
-        if cluster.task_id == 1 and step == int(dies_at):
+        if worker == 1 and step == int(dies_at):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    start = train_on_workers(
-        model,
-        strategy,
-        dataset_of,
-        steps=int(steps),
-        checkpoint=folder,
-        checkpoint_every=int(every),
-        after_step=after_step,
-    )
-    losses = {name: float(value) for name, value in model.get_metrics_result().items()}
-    print(json.dumps({"start": start, "held": held(model), "reported": losses}))
+    results = {}
+    for name in names.split(","):
+        with strategy.scope():
+            model = model_to_train(name, ANSWERED)
+        start = train_on_workers(
+            model,
+            strategy,
+            dataset_of,
+            steps=int(steps),
+            checkpoint=Path(folder, name),
+            checkpoint_every=int(every),
+            after_step=after_step,
+        )
+        losses = {part: float(value) for part, value in model.get_metrics_result().items()}
+        results[name] = {"start": start, "held": held(model), "reported": losses}
+    # Worker 0 brings [1, 2], worker 1 [2, 4].
+    results["sum"] = sum_over_workers(strategy, [1 + worker, 2 + 2 * worker]).tolist()
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":
