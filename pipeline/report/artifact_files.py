@@ -28,10 +28,23 @@ def read_json(folder: str, name: str) -> Any:
 
 def numeric_statistics(statistics: str, split: str) -> dict[str, statistics_pb2.NumericStatistics]:
     """By feature, what StatisticsGen found in a split."""
+    return {name: found.num_stats for name, found in _statistics(statistics, split).items()}
+
+
+def text_statistics(statistics: str, split: str) -> dict[str, statistics_pb2.StringStatistics]:
+    """By feature that holds texts, what StatisticsGen found in a split."""
+    return {
+        name: found.string_stats
+        for name, found in _statistics(statistics, split).items()
+        if found.HasField("string_stats")
+    }
+
+
+def _statistics(statistics: str, split: str) -> dict[str, statistics_pb2.FeatureNameStatistics]:
     content = _read_bytes(os.path.join(statistics, f"Split-{split}", "FeatureStats.pb"))
     proto = statistics_pb2.DatasetFeatureStatisticsList.FromString(content)
     return {
-        ".".join(feature.path.step) or feature.name: feature.num_stats
+        ".".join(feature.path.step) or feature.name: feature
         for feature in proto.datasets[0].features
     }
 
