@@ -58,6 +58,7 @@ def build_report(
     from pipeline.example_gen.executor import LOGS
     from pipeline.report.artifact_files import read_json
     from pipeline.report.behaviour_lift import behaviour_lift
+    from pipeline.report.collisions import collisions
     from pipeline.report.data_part import anomalies_part, data_part
     from pipeline.report.evaluation_part import evaluation_part
 
@@ -85,6 +86,7 @@ def build_report(
             "behaviour_lift": behaviour_lift(
                 Path(examples.uri), statistics, dataset.behaviours.columns
             ),
+            "collisions": collisions(statistics, dataset),
             "tuning": (read_json(search["tuner_results"].uri, "tuning.json") if search else None),
             "training": read_json(model_run, "training.json"),
             "alignment": read_json(model_run, SLATES_FILE),
