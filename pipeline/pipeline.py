@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tfx.components.pusher.component import Pusher
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
@@ -23,6 +22,7 @@ from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from pipeline.beam_options import for_tfx
+from pipeline.card_pusher import CardPusher
 from pipeline.configs import MODEL_NAME, RunSettings
 from pipeline.evaluation.evaluator import slate_evaluator
 from pipeline.example_gen.component import LogExampleGen, Spans
@@ -130,13 +130,18 @@ def create_pipeline(
     infra = infra_check(
         model=model, examples=examples, model_name=MODEL_NAME, settings=settings.infra_check
     )
-    pusher = Pusher(
+    pusher = CardPusher(
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=infra.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_dir)
         ),
-    )
+        dataset=dataset,
+        examples=examples,
+        statistics=statistics_gen.outputs["statistics"],
+        model_run=trainer.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+    ).with_id("Pusher")
 
     components: Sequence[BaseNode] = [
         example_gen,

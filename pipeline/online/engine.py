@@ -43,7 +43,9 @@ from pipeline.online.state import (
     write_state,
 )
 from pipeline.online.versions import follow_state
+from pipeline.report.model_card import span_card, write_card
 from pipeline.run_artifacts import RunArtifact, last_run_artifacts
+from pipeline.trainer import TRAINING_RECORD
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,12 @@ class OnlineEngine:
             "seconds": seconds,
         }
         record["alarms"] = alarms(record, self._recent)
+        if pushed is not None:
+            # Before the state: what is known to be pushed has its card.
+            training = _read_json(artifact_uri(root, "Trainer", "model_run"), TRAINING_RECORD)
+            before = state.largest_version
+            card = span_card(self._dataset, training=training, record=record, before=before)
+            write_card(card, str(self.folder.serving_dir / str(pushed.number)))
         series.append(self.folder.series_file, record)
         new_state = state.after_span(
             commit,

@@ -50,8 +50,15 @@ STEPS = {
     ),
     "InfraCheck": ("pipeline.infra_check.InfraCheck_Executor", ["examples", "model"], ["blessing"]),
     "Pusher": (
-        "tfx.components.pusher.executor.Executor",
-        ["infra_blessing", "model_blessing"],
+        "pipeline.card_pusher._Executor",
+        [
+            "evaluation",
+            "examples",
+            "infra_blessing",
+            "model_blessing",
+            "model_run",
+            "statistics",
+        ],
         ["pushed_model"],
     ),
 }

@@ -98,6 +98,9 @@ def test_a_run_and_the_next_one_from_the_logs_to_the_pushed_models(cluster, tmp_
     assert [path.name for path in cluster.serving_dir.iterdir()] == [version]
     warmup = cluster.serving_dir / version / "assets.extra" / "tf_serving_warmup_requests"
     assert warmup.exists()
+    card = json.loads(warmup.with_name("model_card.json").read_text(encoding="utf-8"))
+    assert card["version"] == version
+    assert card["logs"].startswith("spans 20")
     # Nothing was pushed before: the artifact of the model to beat is empty.
     assert not (path_of(first, "LastPushedModel", "model") / "Format-Serving").exists()
     assert "baseline_model" not in metadata_of(first, "Evaluator", "blessing")

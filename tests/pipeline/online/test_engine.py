@@ -68,6 +68,21 @@ def test_each_blessed_model_is_a_version_and_the_newest_ones_stay(learnt):
     assert_servable(workdir)
 
 
+def test_a_pushed_version_has_its_model_card(learnt):
+    workdir, results, _ = learnt
+    place = OnlineFolder(workdir).serving_dir / "1004" / "assets.extra"
+    card = json.loads((place / "model_card.json").read_text(encoding="utf-8"))
+    assert card["version"] == "1004"
+    assert card["logs"] == (
+        f"span {results[-1].name}, number 4 since the full fit; the version before it is 1003"
+    )
+    # The test before the span was learnt: what the online report shows of it too.
+    assert card["evaluation"]["overall"]["rankers"]["model"]["pair_accuracy"]["mean"] == (
+        pytest.approx(results[-1].prequential["model"]["pair_accuracy"]["mean"])
+    )
+    assert results[-1].reason in (place / "model_card.html").read_text(encoding="utf-8")
+
+
 def test_what_no_state_refers_to_is_deleted(learnt):
     workdir, _, _ = learnt
     spans = OnlineFolder(workdir).root / "spans"

@@ -39,6 +39,8 @@ COUNTS = {
 }
 TRAINING = {
     "method": "EASQ",
+    "trainer": {"seed": 7, "batch_size": 32},
+    "parameters": 4321,
     "trade_off": {"lambda_dpo": 0.5},
     "settings": {"lambda_dpo": 0.5, "units": 64},
     "steps": 1234,
