@@ -6,6 +6,8 @@ the site a linked page is a page, and any other linked file is carried along as 
 
 from __future__ import annotations
 
+import base64
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -19,8 +21,10 @@ _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)\s#]+)(?=[)#])")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages from elsewhere, then every file that a page links to."""
+    """Adds the pages from elsewhere, notebooks, then every file that a page links to."""
     root = _root(config)
+    for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        files.append(_notebook_page(notebook, config))
     for uri, path in config.extra["pages"].items():
         files.append(File.generated(config, uri, abs_src_path=str(root / path)))
     for page in files.documentation_pages():
@@ -41,6 +45,25 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return posixpath.relpath(_uri(target, config), posixpath.dirname(here) or ".")
 
     return _LINK.sub(moved, markdown)
+
+
+def _notebook_page(notebook: File, config: MkDocsConfig) -> File:
+    """A notebook as it was committed, as a page; the metadata `alt` of a cell tells its picture."""
+    parts = []
+    for cell in json.loads(notebook.content_string)["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            picture = output.get("data", {}).get("image/png")
+            if picture is not None:
+                # Decoded and coded anew, so that it is one line.
+                data = base64.b64encode(base64.b64decode(picture)).decode()
+                alt = cell["metadata"]["alt"]
+                parts.append(f'<img alt="{alt}" src="data:image/png;base64,{data}">')
+            else:
+                parts.append("```text\n" + "".join(output["text"]) + "```")
+    uri = notebook.src_uri.replace(".ipynb", ".md")
+    return File.generated(config, uri, content="\n\n".join(parts))
 
 
 def _targets(markdown: str, uri: str, config: MkDocsConfig) -> Iterator[str]:

@@ -76,7 +76,7 @@ def test_pages_from_elsewhere_link_to_pages(site):
 
 
 class TestPageOfTheSite(PageRules):
-    """In a browser, from disk: prose, an API page, tables and pictures."""
+    """In a browser, from disk: an API page, and a notebook with its pictures."""
 
     # The theme names its icons by labels beside them, Markdown gives header cells no scope, and
     # browsers let the keyboard scroll what scrolls.
@@ -84,7 +84,7 @@ class TestPageOfTheSite(PageRules):
     # Where the keyboard is, the theme shows in its own ways.
     test_the_keyboard_reaches_every_control_and_shows_where_it_is = None
 
-    @pytest.fixture(scope="class", params=["index.html", "api/layers.html", "experiments.html"])
+    @pytest.fixture(scope="class", params=["api/layers.html", "examples/story.html"])
     @classmethod
     def address(cls, request, site):
         return (site / request.param).as_uri()
