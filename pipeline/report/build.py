@@ -135,8 +135,10 @@ def _steps(
 
 def _push(artifacts: Mapping[str, Mapping[str, RunArtifact]]) -> dict[str, Any]:
     pushed = artifacts["Pusher"]["pushed_model"].properties
+    path = pushed.get("pushed_destination")
     return {
         "pushed": pushed.get("pushed") == 1,
         "version": pushed.get("pushed_version"),
-        "path": pushed.get("pushed_destination"),
+        "path": path,
+        "card": path and f"{path}/assets.extra/model_card.html",
     }

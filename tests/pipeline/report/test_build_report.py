@@ -101,7 +101,12 @@ def test_what_is_not_known_is_null(report):
 def test_verdict_and_push(report):
     assert report["verdict"]["blessed"]
     assert report["verdict"]["sentence"].startswith("Blessed: ")
-    assert report["push"] == {"pushed": True, "version": "17", "path": "serving_model/easq/17"}
+    assert report["push"] == {
+        "pushed": True,
+        "version": "17",
+        "path": "serving_model/easq/17",
+        "card": "serving_model/easq/17/assets.extra/model_card.html",
+    }
     assert report["infra_check"]["requests"] == 64
 
 

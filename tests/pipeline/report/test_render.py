@@ -152,7 +152,7 @@ def test_a_failed_run_explains_itself(report):
         "seconds_to_available": None,
         "max_difference": None,
     }
-    failed["push"] = {"pushed": False, "version": None, "path": None}
+    failed["push"] = {"pushed": False, "version": None, "path": None, "card": None}
     html = render_html(failed)
     assert "Not blessed: because." in html
     assert "log line 2" in html
