@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from easq_keras.models import METHODS, method_info
 from experiments.cells import DENSITIES, FULL, KUAIRAND, QUICK, SCENARIOS, SIMULATED, CellSpec
-from experiments.runs import RANKERS, RunSpec
+from experiments.runs import RANKERS, RunSpec, settings_of
+from pipeline.dataset_settings import dataset_settings
+from pipeline.logs.dataset_config import load_dataset_config
 
 # The recommended preset, trained again from another seed: what chance alone makes of a difference.
 A_A = "EASQ-A/A"
@@ -141,7 +144,9 @@ class Options:
                 cell,
                 entry.method,
                 weight,
-                settings=entry.settings,
+                settings=settings_of(
+                    **{**_of_dataset(cell.dataset, entry.method), **dict(entry.settings)}
+                ),
                 replay=entry.replay,
                 model_seed=0 if ranker else seed + entry.seed_shift,
                 answer_weights=entry.answer_weights,
@@ -159,6 +164,11 @@ class Options:
             first = (len(grid) - _QUICK_GRID) // 2
             return grid[first : first + _QUICK_GRID]
         return grid
+
+
+@functools.cache
+def _of_dataset(dataset: str, method: str) -> dict[str, Any]:
+    return {} if method in RANKERS else dataset_settings(method, load_dataset_config(dataset))
 
 
 def _quick(densities: Sequence[float]) -> tuple[float, ...]:

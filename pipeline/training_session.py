@@ -22,6 +22,7 @@ from easq_keras.models import EMER
 from easq_keras.models.methods import build_method, method_info
 from easq_keras.workers import steps_of, sum_over_workers, train_on_workers, worker_of
 from pipeline.configs import TrainerSettings
+from pipeline.dataset_settings import dataset_settings
 from pipeline.exporting import export_ranker, raw_feature_spec
 from pipeline.logs.checked import ConfigError, require
 from pipeline.logs.dataset_config import DatasetConfig
@@ -89,7 +90,8 @@ def _require_replicas(settings: TrainerSettings, replicas: int) -> None:
 
 def build_model(settings: TrainerSettings, config: DatasetConfig) -> EMER:
     """The untrained model of the settings."""
-    return build_method(settings.method, feature_specs(config), **settings.model_overrides)
+    chosen = {**dataset_settings(settings.method, config), **settings.model_overrides}
+    return build_method(settings.method, feature_specs(config), **chosen)
 
 
 def split_files(patterns: Sequence[str], split: str) -> list[str]:
