@@ -2,9 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow_serving.apis import prediction_log_pb2
 
 from pipeline.run_artifacts import last_run_artifacts
@@ -87,6 +91,53 @@ def test_the_pushed_model_brings_its_warm_up(finished_run):
     ]
     signatures = {log.predict_log.request.model_spec.signature_name for log in logs}
     assert signatures == {"serving_default", "serving_examples"}
+
+
+def test_the_pushed_model_brings_its_model_card(finished_run):
+    version = pushed_version(finished_run)
+    card = json.loads((version / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))
+    assert card["version"] == version.name
+    assert card["evaluation"]["overall"] == finished_run.report["evaluation"]["overall"]
+    assert str(finished_run.report["counts"]["answers"]["read"]) in (
+        " ".join(card["ethics"]).replace(",", "")
+    )
+
+
+def test_event_files_hold_the_curves_of_the_report(finished_run):
+    model_run = finished_run.report["lineage"]["artifacts"]["Trainer"]["model_run"]
+    events = EventAccumulator(str(finished_run.workdir / model_run), {"tensors": 0}).Reload()
+    history = finished_run.report["training"]["history"]
+    for tag in ("loss/main", "loss/dpo", "rewards/margins", "pairs/share_of_batches"):
+        found = [tf.make_ndarray(event.tensor_proto) for event in events.Tensors(tag)]
+        assert found == pytest.approx(history[tag], rel=1e-5)
+        assert len(found) > 3
+    assert events.Tensors("router/gates")
+
+
+def test_the_lines_of_the_page_open_tfma_and_tfdv(finished_run):
+    """Those of docs/report.md, with the folders of this run."""
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    artifacts = finished_run.report["lineage"]["artifacts"]
+    for step in artifacts.values():
+        for folder in step.values():
+            lines = re.sub(rf"{re.escape(str(Path(folder).parent))}/\d+", folder, lines)
+    done = subprocess.run(
+        [sys.executable, "-c", lines], cwd=finished_run.workdir, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    accuracy = finished_run.report["evaluation"]["overall"]["rankers"]["model"]["pair_accuracy"]
+    assert f"() {accuracy['mean']}" in done.stdout
+    assert done.stdout.splitlines()[-1] == str(finished_run.report["counts"]["slates"]["train"])
+
+
+def test_a_run_compared_with_itself_differs_in_nothing(finished_run, tmp_path):
+    out = tmp_path / "comparison.html"
+    done = easq("report", "--compare", finished_run.workdir, finished_run.workdir, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "+0.000 (+0.000 to +0.000)" in done.stdout
+    assert "no difference is shown" in done.stdout
+    assert json.loads(out.with_suffix(".json").read_text())["settings"] == []
 
 
 def test_a_client_gets_the_ranking_that_the_run_printed(finished_run, tmp_path):
