@@ -67,12 +67,15 @@ def compile_pipeline(
         out: `.yaml`: a pipeline of Kubeflow; `.json`: a job of Vertex AI.
 
     Raises:
-        ConfigError: settings that cannot work together, or another ending.
+        ConfigError: settings that cannot work together, or another ending of the file.
     """
     if out.suffix not in (_KUBEFLOW_SUFFIX, _VERTEX_SUFFIX):
         expected = f"a name that ends in {_KUBEFLOW_SUFFIX} (Kubeflow) or {_VERTEX_SUFFIX} (Vertex)"
         raise ConfigError("out", repr(str(out)), expected)
+    from pipeline.training_session import check_model_settings
+
     check_beam_args(settings.beam_args)
+    check_model_settings(settings.trainer)
     vertex = out.suffix == _VERTEX_SUFFIX
     distributed = is_distributed(settings.beam_args)
     require_shared_places(kubeflow, distributed=distributed, vertex=vertex)

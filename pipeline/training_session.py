@@ -269,6 +269,7 @@ class TrainingSession:
         mine = np.arange(workers) == worker
         of_workers = sum_over_workers(strategy, share.count(files) * mine)
         steps = int(np.max(-(-of_workers // (self._rows * replicas))))
+        last = first_step + steps
         coverage = PairCoverage()
 
         def dataset_of(_: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -284,8 +285,9 @@ class TrainingSession:
 
         def after_step(step: int) -> None:
             recorder.after_steps(step - first_step, self.model.get_metrics_result)
-            every = settings.checkpoint_every
-            if worker == 0 and every and step % every == 0:
+            # Not at the last step: whoever went on from there would count no pairs.
+            due = settings.checkpoint_every and step % settings.checkpoint_every == 0
+            if worker == 0 and due and step < last:
                 unfinished.save(self.model)
 
         if steps:
@@ -293,7 +295,7 @@ class TrainingSession:
                 self.model,
                 strategy,
                 dataset_of,
-                steps=first_step + steps,
+                steps=last,
                 first_step=first_step,
                 after_step=after_step,
             )

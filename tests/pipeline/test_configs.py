@@ -51,6 +51,8 @@ def test_a_yaml_file_is_named_in_its_errors(tmp_path):
         ("trainer", "steps_per_execution", 0),
         ("trainer", "method", "best"),
         ("trainer", "replay_memory", -1),
+        ("trainer", "workers", 0),
+        ("trainer", "checkpoint_every", -1),
         ("tuning", "trials", -1),
         ("tuning", "validation_fraction", 1.0),
         ("tuning", "behaviour_loss", -0.1),

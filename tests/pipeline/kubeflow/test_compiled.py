@@ -9,6 +9,8 @@ from google.cloud import aiplatform
 from google.protobuf import json_format
 from kfp.components import load_component_from_file
 from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.utils.import_utils import import_class_by_path
 
 from pipeline.configs import RunSettings
 from pipeline.kubeflow.settings import Resources
@@ -141,6 +143,12 @@ def test_each_step_has_its_image_command_inputs_and_outputs(spec, step):
     assert sorted(component["outputDefinitions"]["artifacts"]) == outputs
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_has_its_executor_in_the_package(spec, step):
+    executor = import_class_by_path(container_of(spec, step)["args"][1])
+    assert issubclass(executor, BaseExecutor)
+
+
 def test_there_are_no_other_steps_and_they_end_with_the_push(spec):
     assert set(spec["root"]["dag"]["tasks"]) == set(STEPS)
     assert Engine(spec, Path("unused")).order()[-1] == "Pusher"
@@ -205,6 +213,14 @@ def test_the_vertex_job_has_its_root_its_parameters_and_resources(vertex_job):
     assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("8", "32G")
     assert resources["accelerator"]["count"] == "1"
     assert "resources" not in container_of(vertex_job["pipelineSpec"], "Evaluator")
+
+
+def test_training_that_would_be_refused_on_the_cluster_is_refused_here(tmp_path):
+    settings = RunSettings.from_dict({"trainer": {"method": "SAQRec", "workers": 2}})
+    with pytest.raises(ConfigError, match=r"trainer\.method: found 'SAQRec'.*1 worker"):
+        compile_pipeline(
+            load_dataset_config("simulated"), settings, remote_settings(), tmp_path / "easq.yaml"
+        )
 
 
 def test_a_step_that_is_not_there_gets_no_resources(tmp_path):
