@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 @click.command(
     "ab",
-    epilog="Examples: easq ab · easq ab --control EASQ --treatment EASQ --workdir aa · "
-    "easq ab --treatment run.yaml --scenario strong · easq ab --control old/easq --treatment "
-    "new/easq",
+    epilog="""\b
+Examples:
+  easq ab
+  easq ab --control EASQ --treatment EASQ --workdir aa
+  easq ab --treatment run.yaml --scenario strong
+  easq ab --control old/easq --treatment new/easq""",
 )
 @click.option("--control", help="A method, a YAML file of run settings, or a folder of a model.")
 @click.option("--treatment", help="Likewise. Default: EMER against EASQ.")
@@ -63,7 +66,7 @@ def command(settings_file: Path | None, workdir: Path, **chosen: Any) -> None:
     try:
         _run(settings, workdir)
     except (OSError, RuntimeError) as error:
-        raise JobError(str(error)) from error
+        raise JobError.of(error) from error
 
 
 def _run(settings: ABSettings, workdir: Path) -> None:

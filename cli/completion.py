@@ -6,14 +6,16 @@ import click
 from click.shell_completion import get_completion_class
 
 SHELLS = ("bash", "zsh", "fish")
-_WHERE = {
-    "bash": "echo 'eval \"$(easq completion bash)\"' >> ~/.bashrc",
-    "zsh": "echo 'eval \"$(easq completion zsh)\"' >> ~/.zshrc",
-    "fish": "easq completion fish > ~/.config/fish/completions/easq.fish",
-}
 
 
-@click.command("completion", epilog=" · ".join(_WHERE.values()))
+@click.command(
+    "completion",
+    epilog="""\b
+Examples:
+  echo 'eval "$(easq completion bash)"' >> ~/.bashrc
+  echo 'eval "$(easq completion zsh)"' >> ~/.zshrc
+  easq completion fish > ~/.config/fish/completions/easq.fish""",
+)
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
     """Print the script that completes easq's commands and options in SHELL."""

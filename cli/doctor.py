@@ -17,8 +17,8 @@ from pathlib import Path
 import click
 
 DISTRIBUTION = "easq-keras"
-# `easq run` on its default took 2.4 GiB (resident memory of its processes, added up) and left 132 MiB
-# in its work folder; with room to spare.
+# `easq run` on its default took 2.4 GiB (resident memory of its processes, added up) and left 132
+# MiB in its work folder; with room to spare.
 MEMORY_GIB = 3.0
 DISK_GIB = 0.5
 _IMPORT_SECONDS = 300
@@ -51,7 +51,13 @@ class Finding:
     remedy: str = ""
 
 
-@click.command("doctor", epilog="Examples: easq doctor · easq doctor --workdir /data/easq_run")
+@click.command(
+    "doctor",
+    epilog="""\b
+Examples:
+  easq doctor
+  easq doctor --workdir /data/easq_run""",
+)
 @click.option(
     "--workdir",
     type=click.Path(path_type=Path, file_okay=False),

@@ -14,6 +14,13 @@ class JobError(click.ClickException):
 
     exit_code = 1
 
+    @classmethod
+    def of(cls, error: Exception) -> JobError:
+        """The same in the words of another error; of the system's, the file and what is wrong."""
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            return cls(f"{error.filename}: {error.strerror.lower()}")
+        return cls(str(error))
+
 
 def first_cause(error: BaseException) -> str:
     """The one line that says what went wrong, out of what the frameworks wrapped around it.

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 @click.command(
     "experiment",
-    epilog="Examples: easq experiment frontier --out results · "
-    "easq experiment table1 --out results --scenario strong --density 0.002 --seeds 0-3 · "
-    "easq experiment all --quick --out quick",
+    epilog="""\b
+Examples:
+  easq experiment all --quick --out quick
+  easq experiment frontier --out results
+  easq experiment table1 --out results --scenario strong --density 0.002 --seeds 0-3""",
 )
 @click.argument("name")
 @click.option(
@@ -42,7 +44,13 @@ if TYPE_CHECKING:
     help="Folder of KuaiRand-Pure's CSV files: adds that data set.",
 )
 @click.option("--quick", is_flag=True, help="Small worlds, two seeds: to see that all works.")
-@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Trainings at a time, a process each.",
+)
 def command(
     name: str,
     out: Path,

@@ -13,8 +13,11 @@ from cli.errors import JobError
 
 @click.command(
     "kubeflow",
-    epilog="Example: easq kubeflow --dataset my_logs.yaml --config kubeflow.yaml "
-    "--image registry.example/easq:1.0 --out easq.yaml",
+    epilog="""\b
+Examples:
+  easq kubeflow --dataset my_logs.yaml --config kubeflow.yaml --out easq.yaml
+  easq kubeflow --dataset my_logs.yaml --config vertex.yaml \\
+      --image registry.example/easq:1.0 --out easq.json""",
 )
 @click.option(
     "--dataset",
@@ -33,7 +36,7 @@ from cli.errors import JobError
     "--settings",
     "settings_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="YAML file of run settings, see pipeline/configs.py.",
+    help="YAML file of run settings; docs/api/settings.md lists them.",
 )
 @click.option(
     "--beam-args",
@@ -81,5 +84,5 @@ def command(
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
-        raise JobError(str(error)) from error
+        raise JobError.of(error) from error
     click.echo(f"Written to {out}")

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 
 import click
 
-# Command name → (module, one line for the list of commands, so that listing imports nothing).
-_COMMANDS = {
-    "simulate": ("cli.simulate", "Write the logs of a simulated short-video service."),
-    "run": ("cli.run", "Run the pipeline once: logs in, pushed model and report out."),
-    "report": ("cli.report", "Show a finished run again, or compare two of them."),
-    "online": ("cli.online", "Learn spans of logs as they land; push what passes the gate."),
-    "spans": ("cli.spans", "Cut a log into span folders for easq online."),
-    "ab": ("cli.ab", "Let two models serve one simulated world and compare what people do."),
-    "kubeflow": ("cli.kubeflow", "Compile the pipeline for Kubeflow Pipelines or Vertex AI."),
-    "serve": ("cli.serve", "Serve pushed models over TF Serving's protocol."),
-    "predict": ("cli.predict", "Rank one slate with a running model server."),
-    "experiment": ("cli.experiment", "Reproduce the tables and figures; compare the methods."),
-    "doctor": ("cli.doctor", "Check this installation and say what to fix."),
-    "completion": ("cli.completion", "Print the script that completes easq in your shell."),
+# Section → command name → (module, one line for the list, so that listing imports nothing).
+_SECTIONS = {
+    "From logs to a model": {
+        "run": ("cli.run", "Run the pipeline once: logs in, pushed model and report out."),
+        "report": ("cli.report", "Show a finished run again, or compare two of them."),
+        "online": ("cli.online", "Learn spans of logs as they land; push what passes the gate."),
+        "spans": ("cli.spans", "Cut a log into span folders for easq online."),
+        "kubeflow": ("cli.kubeflow", "Compile the pipeline for Kubeflow Pipelines or Vertex AI."),
+    },
+    "From a model to rankings": {
+        "serve": ("cli.serve", "Serve pushed models over TF Serving's protocol."),
+        "predict": ("cli.predict", "Rank one slate with a running model server."),
+    },
+    "Worlds and evidence": {
+        "simulate": ("cli.simulate", "Write the logs of a simulated short-video service."),
+        "ab": ("cli.ab", "Let two models serve simulated people, and compare."),
+        "experiment": ("cli.experiment", "Reproduce the tables and figures; compare the methods."),
+    },
+    "This installation": {
+        "doctor": ("cli.doctor", "Check it and say what to fix."),
+        "completion": ("cli.completion", "Print the script that completes easq in your shell."),
+    },
 }
+_COMMANDS = {name: entry for part in _SECTIONS.values() for name, entry in part.items()}
 
 
 class _LazyGroup(click.Group):
@@ -35,18 +45,40 @@ class _LazyGroup(click.Group):
         module, _ = _COMMANDS[cmd_name]
         return importlib.import_module(module).command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        close = difflib.get_close_matches(args[0], _COMMANDS, 1)
+        if args[0] not in _COMMANDS and close:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{close[0]}'?")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+        for section, commands in _SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
 
-@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Begin with:
+  easq run                             simulated logs; a report in easq_run/
+  easq serve --model_name=easq --model_base_path=$PWD/easq_run/serving_model/easq
+  easq predict easq_run/slate.json     from another terminal
+
+\b
+Each command has examples: easq COMMAND --help.
+Exit codes: 0 done (also where a model was not blessed: the report says why),
+1 the job failed, 2 wrong usage. Errors go to standard error, in one line.""",
+)
 @click.version_option(package_name="easq-keras")
 def easq() -> None:
     """Rank short videos by what people are truly satisfied with.
 
-    Exit codes: 0 done (also when a model was not blessed: the report says so), 1 the job failed,
-    2 wrong usage.
+    Learns a ranking from logs of what people watched and from the few answers they gave when they
+    were asked, and serves it.
     """
 
 
@@ -54,6 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     try:
         result = easq.main(args=arguments, prog_name="easq", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "easq"
+        click.echo(f"Error: {error.format_message()} (see {where} --help)", err=True)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -47,8 +47,12 @@ _in_workdir = click.option(
 @click.group(
     "online",
     invoke_without_command=True,
-    epilog="Examples: easq online --watch logs · easq online --watch logs --spans "
-    "2026-11-01:2026-11-14 · easq online status · easq online rollback",
+    epilog="""\b
+Examples:
+  easq online --watch logs --port 8500
+  easq online --watch logs --spans 2026-11-01:2026-11-14
+  easq online status
+  easq online rollback""",
 )
 @click.option(
     "--workdir",
@@ -130,10 +134,10 @@ def command(
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     except (LogError, SpanError, OSError, RuntimeError, ValueError) as error:
-        raise JobError(str(error)) from error
+        raise JobError.of(error) from error
 
 
-@command.command("status")
+@command.command("status", epilog="Example: easq online status --workdir easq_run")
 @_in_workdir
 def status(place: Workdir) -> None:
     """Say what has been learnt, what is served, and what each version was learnt from."""
@@ -155,7 +159,7 @@ def status(place: Workdir) -> None:
     click.echo(f"report     {folder.report_html}")
 
 
-@command.command("trace")
+@command.command("trace", epilog="Example: easq online trace 1795340255")
 @click.argument("version", type=int)
 @_in_workdir
 def trace(place: Workdir, version: int) -> None:
@@ -172,7 +176,7 @@ def trace(place: Workdir, version: int) -> None:
         click.echo(span)
 
 
-@command.command("rollback")
+@command.command("rollback", epilog="Example: easq online rollback --workdir easq_run")
 @_in_workdir
 def rollback(place: Workdir) -> None:
     """Withdraw the newest version: the one before it is served and learnt from.
@@ -190,7 +194,7 @@ def rollback(place: Workdir) -> None:
             withdrawn = state.versions[-1].number if state.versions else None
             state = rolled_back(folder, state)
     except (OSError, RuntimeError) as error:
-        raise JobError(str(error)) from error
+        raise JobError.of(error) from error
     click.echo(
         f"Withdrew version {withdrawn}; version {state.versions[-1].number} is served again."
     )
@@ -202,7 +206,7 @@ def _existing_state(folder: Any) -> Any:
     try:
         state = read_state(folder.state_file)
     except ValueError as error:
-        raise JobError(str(error)) from error
+        raise JobError.of(error) from error
     if state is None:
         raise JobError(f"{folder.root}: nothing was learnt online here; start with easq online")
     return state

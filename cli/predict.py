@@ -11,10 +11,20 @@ import click
 
 from cli.errors import JobError
 
+_REMEDIES = {
+    "UNAVAILABLE": "; start a server with easq serve, or name another with --address",
+    "DEADLINE_EXCEEDED": "; wait longer with --deadline",
+    "NOT_FOUND": "; name another with --model, --version or --label",
+}
+
 
 @click.command(
     "predict",
-    epilog="Example: easq predict --address 127.0.0.1:8500 easq_run/slate.json",
+    epilog="""\b
+Examples:
+  easq predict easq_run/slate.json
+  easq predict --label canary --address ranker:8500 slate.json
+  echo '{"user_id": "17", "item_id": ["301", "7"]}' | easq predict -""",
 )
 @click.argument(
     "slate", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
@@ -24,7 +34,11 @@ from cli.errors import JobError
 @click.option("--version", "model_version", type=int, help="Version; the newest without it.")
 @click.option("--label", help="Version label, such as stable.")
 @click.option(
-    "--deadline", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True
+    "--deadline",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for the ranking.",
 )
 def command(
     slate: Path,
@@ -50,7 +64,8 @@ def command(
         ) as client:
             ranking = client.rank(request)
     except (RankingError, ValueError) as error:
-        raise JobError(f"{address}: {error}") from error
+        code = error.code.name if isinstance(error, RankingError) else ""
+        raise JobError(f"{address}: {error}{_REMEDIES.get(code, '')}") from error
     for rank, (item, score) in enumerate(ranking.items, start=1):
         click.echo(f"{rank}\t{item}\t{score:.6g}")
 

@@ -20,8 +20,11 @@ _RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 
 @click.command(
     "report",
-    epilog="Examples: easq report easq_run · easq report --compare easq_run other_run · "
-    "easq report --compare easq_run other_run --out results/comparison.html",
+    epilog="""\b
+Examples:
+  easq report easq_run
+  easq report --compare easq_run other_run
+  easq report --compare easq_run other_run --out results/comparison.html""",
 )
 @click.argument("run", type=_RUN, required=False)
 @click.option(
@@ -52,7 +55,7 @@ def command(run: Path | None, compared: tuple[Path, Path] | None, out: Path) -> 
         elif run is not None:
             _again(run)
     except (OSError, ValueError) as error:
-        raise JobError(str(error)) from error
+        raise JobError.of(error) from error
 
 
 def _again(run: Path) -> None:

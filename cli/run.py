@@ -31,8 +31,12 @@ _PRESETS = {"recommended": "EASQ", "paper": "EASQ-paper"}
 
 @click.command(
     "run",
-    epilog="Examples: easq run · easq run --dataset kuairand --data-dir KUAIRAND_DIR · "
-    "easq run --dataset my_logs.yaml --data-dir my_logs --settings run.yaml",
+    epilog="""\b
+Examples:
+  easq run
+  easq run --dataset kuairand --data-dir KUAIRAND_DIR
+  easq run --dataset my_logs.yaml --data-dir my_logs --settings run.yaml
+  easq run --method Imputation --tune --trials 24 --workdir imputation""",
 )
 @click.option(
     "--dataset",
@@ -77,7 +81,7 @@ _PRESETS = {"recommended": "EASQ", "paper": "EASQ-paper"}
     "--settings",
     "settings_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="YAML file of run settings, see pipeline/configs.py.",
+    help="YAML file of run settings; docs/api/settings.md lists them.",
 )
 @click.option(
     "--beam-args",
@@ -139,7 +143,7 @@ def command(
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     except (LogError, OSError, RuntimeError) as error:
-        raise JobError(str(error)) from error
+        raise JobError.of(error) from error
 
 
 def _settings(

@@ -9,11 +9,10 @@ import click
     "serve",
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
-    epilog="Example: easq serve --port=8500 --model_base_path=$PWD/easq_run/serving_model/easq",
 )
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
-def command(flags: tuple[str, ...]) -> None:
+def command(flags: tuple[str, ...]) -> int:
     """Serve pushed models; the flags are those of tensorflow_model_server."""
     from serving.main import main
 
-    raise SystemExit(main(list(flags)))
+    return main(list(flags), program="easq serve")

@@ -11,13 +11,28 @@ from cli.errors import JobError
 
 @click.command(
     "simulate",
-    epilog="Example: easq simulate --out logs --requests 40000 --scenario strong",
+    epilog="""\b
+Examples:
+  easq simulate --out logs --requests 40000 --scenario strong
+  easq simulate --out logs --spans hourly --days 9 --base-days 7""",
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--requests", type=click.IntRange(min=1), default=None, help="Requests in the log.")
-@click.option("--scenario", type=click.Choice(["mild", "strong"]), default=None)
-@click.option("--seed", type=click.IntRange(min=0), default=None)
-@click.option("--days", type=click.IntRange(min=1), default=None, help="Simulated days.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder that the logs are written to.",
+)
+@click.option(
+    "--requests", type=click.IntRange(min=1), help="Requests in the log.  [default: 20000]"
+)
+@click.option(
+    "--scenario",
+    type=click.Choice(["mild", "strong"]),
+    help="Whether what people watch mostly agrees with what satisfies them, or often does not.  "
+    "[default: mild]",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of everything random.  [default: 0]")
+@click.option("--days", type=click.IntRange(min=1), help="Simulated days.  [default: 7]")
 @click.option(
     "--spans",
     type=click.Choice(["hourly", "daily"]),
@@ -75,4 +90,4 @@ def write_simulated_logs(
             return write_logs(config, out)
         return write_span_logs(config, out, spans, base_days=base_days)
     except (OSError, ValueError) as error:
-        raise JobError(str(error)) from error
+        raise JobError.of(error) from error

@@ -10,12 +10,18 @@ import click
 from cli.errors import JobError
 
 
-@click.group("spans")
+@click.group("spans", epilog="Example: easq spans split --help")
 def command() -> None:
     """Make span folders for easq online."""
 
 
-@command.command("split")
+@command.command(
+    "split",
+    epilog="""\b
+Examples:
+  easq spans split --dataset kuairand --data-dir KUAIRAND_DIR --out spans
+  easq spans split --dataset my_logs.yaml --data-dir logs --by hour --base 48 --out spans""",
+)
 @click.option(
     "--dataset",
     required=True,
@@ -27,8 +33,19 @@ def command() -> None:
     required=True,
     help="Folder of the log.",
 )
-@click.option("--by", type=click.Choice(["day", "hour"]), default="day", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option(
+    "--by",
+    type=click.Choice(["day", "hour"]),
+    default="day",
+    show_default=True,
+    help="Length of a span.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder that the span folders are written to.",
+)
 @click.option(
     "--base",
     type=click.IntRange(min=1),
@@ -40,8 +57,7 @@ def split(
 ) -> None:
     """Cut a log into one folder a day or an hour, each row as it is.
 
-    Answers go where they arrived. Example: easq spans split --dataset kuairand --data-dir KUAIRAND
-    --by day --out spans
+    Answers go where they arrived.
     """
     from pipeline.logs.checked import ConfigError
     from pipeline.logs.dataset_config import load_dataset_config
@@ -56,7 +72,7 @@ def split(
     try:
         counts = split_into_spans(config, data_dir, out, by, base=base or 0)
     except (LogError, SpanError, OSError) as error:
-        raise JobError(str(error)) from error
+        raise JobError.of(error) from error
     malformed = counts.pop("malformed", 0)
     for name, rows in counts.items():
         click.echo(f"{name:<15} {rows:>12,}")

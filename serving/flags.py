@@ -194,10 +194,18 @@ def _checked(options: ServerOptions) -> ServerOptions:
     return options
 
 
-def usage() -> str:
+def usage(program: str) -> str:
     """The help text: every honoured flag with its default, and the names of those refused."""
     defaults = ServerOptions()
-    lines = ["usage: python -m serving --model_base_path=/abs/path [flags]", "Flags:"]
+    lines = [
+        f"usage: {program} --model_base_path=/abs/path [flags]",
+        "",
+        "Examples:",
+        f"  {program} --model_name=easq --model_base_path=$PWD/easq_run/serving_model/easq",
+        f"  {program} --model_config_file=models.config --rest_api_port=8501",
+        "",
+        "Flags:",
+    ]
     for name, text in _HELP.items():
         kind = _KINDS[name].replace("str", "string")
         default = getattr(defaults, name)

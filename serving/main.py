@@ -14,15 +14,19 @@ from types import FrameType
 from serving.flags import UsageError, parse_flags, usage
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], program: str = "python -m serving") -> int:
     """Serve until SIGTERM or SIGINT.
+
+    Args:
+        arguments: The flags.
+        program: How the user calls it, for help and errors.
 
     Returns:
         The exit code: 0 after a signal, 1 where the server cannot start, 2 for a wrong command
         line.
     """
     if any(argument in ("--help", "-h", "--help=true") for argument in arguments):
-        print(usage())
+        print(usage(program))
         return 0
     if any(argument.lstrip("-") in ("version", "version=true") for argument in arguments):
         print(f"EASQ ModelServer: {metadata.version('tensorflow-serving-api')} protocol")
@@ -31,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = parse_flags(arguments)
     except UsageError as error:
-        print(f"{error}\nSee python -m serving --help", file=sys.stderr)
+        print(f"Error: {error} (see {program} --help)", file=sys.stderr)
         return 2
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr

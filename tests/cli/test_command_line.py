@@ -5,11 +5,14 @@ import subprocess
 import sys
 
 import pytest
+from click import Context, Option
 
 from cli.errors import first_cause
-from cli.main import main
+from cli.main import easq, main
 from cli.run import _settings
 from pipeline.logs.errors import LogError
+
+COMMANDS = [*easq.list_commands(None), "spans split", "online status", "online rollback"]
 
 
 def run(*arguments, capsys):
@@ -21,8 +24,23 @@ def run(*arguments, capsys):
 def test_help_lists_every_command_without_importing_any(capsys):
     code, out, _ = run("--help", capsys=capsys)
     assert code == 0
-    for command in ("simulate", "run", "kubeflow", "serve", "predict"):
+    for command in easq.list_commands(None):
         assert f"  {command} " in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_says_what_each_option_is_and_has_an_example(command, capsys):
+    code, out, _ = run(*command.split(), "--help", capsys=capsys)
+    assert code == 0
+    _, _, example = out.partition("Example")
+    assert f"easq {command}" in example
+    root = easq
+    for name in command.split():
+        root = root.get_command(Context(easq), name)
+    unexplained = [
+        one.name for one in root.params if isinstance(one, Option) and not (one.help or one.hidden)
+    ]
+    assert unexplained == []
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported():
@@ -34,10 +52,25 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
-def test_an_unknown_command_is_wrong_usage(capsys):
-    code, _, err = run("rn", capsys=capsys)
-    assert code == 2
-    assert "rn" in err
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["rn"], "No such command 'rn'. Did you mean 'run'? (see easq --help)"),
+        (["xyz"], "No such command 'xyz'. (see easq --help)"),
+        (["simulate"], "Missing option '--out'. (see easq simulate --help)"),
+        (["spans", "split"], "Missing option '--dataset'. (see easq spans split --help)"),
+        (["serve", "--prt=1"], "unknown argument: --prt=1 (see easq serve --help)"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(given, said, capsys):
+    code, out, err = run(*given, capsys=capsys)
+    assert (code, out, err) == (2, "", f"Error: {said}\n")
+
+
+def test_an_error_of_the_system_names_the_file(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = run("simulate", "--out", tmp_path / "file" / "logs", capsys=capsys)
+    assert (code, err) == (1, f"Error: {tmp_path}/file/logs: not a directory\n")
 
 
 def test_simulated_logs_are_written_and_counted(capsys, tmp_path):
@@ -138,7 +171,8 @@ def test_predict_without_a_server_says_where_it_looked(capsys, tmp_path):
         "predict", slate, "--address", "127.0.0.1:9", "--deadline", 0.5, capsys=capsys
     )
     assert code == 1
-    assert "127.0.0.1:9" in err
+    assert err.startswith("Error: 127.0.0.1:9: UNAVAILABLE: ")
+    assert err.endswith("; start a server with easq serve, or name another with --address\n")
 
 
 @pytest.mark.parametrize(("text", "named"), [("{", "not JSON"), ("[1]", "expected an object")])

@@ -87,7 +87,7 @@ def test_a_refused_flag_may_be_given_its_default() -> None:
 
 
 def test_help_names_every_flag() -> None:
-    text = usage()
+    text = usage("easq serve")
     for name in ServerOptions.__dataclass_fields__:
         assert f"--{name}=" in text
 
