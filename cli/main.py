@@ -87,8 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = easq.main(args=arguments, prog_name="easq", standalone_mode=False)
     except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "easq"
-        click.echo(f"Error: {error.format_message()} (see {where} --help)", err=True)
+        # What is wrong in a file is not told by the help.
+        help_of = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        said = error.format_message()
+        click.echo(f"Error: {said}{'' if error.__cause__ else help_of}", err=True)
         return error.exit_code
     except click.ClickException as error:
         error.show()

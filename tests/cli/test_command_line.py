@@ -90,8 +90,10 @@ def test_a_misspelt_dataset_key_is_wrong_usage_and_named(capsys, tmp_path):
     config.write_text("name: mine\ntabels: {}\n")
     code, _, err = run("run", "--dataset", config, "--data-dir", tmp_path, capsys=capsys)
     assert code == 2
-    assert "tabels" in err
-    assert "tables" in err
+    assert err.startswith(f"Error: {config}: tabels: ")
+    assert "did you mean 'tables'" in err.lower()
+    assert len(err.splitlines()) == 1
+    assert "--help" not in err
 
 
 def test_an_unknown_dataset_is_wrong_usage_with_the_known_ones(capsys):
