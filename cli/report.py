@@ -61,11 +61,11 @@ def command(run: Path | None, compared: tuple[Path, Path] | None, out: Path) -> 
 def _again(run: Path) -> None:
     from cli.run_summary import print_summary
     from pipeline.local_runner import Workdir
-    from pipeline.report import render_html
+    from pipeline.report import write_report
     from pipeline.report.compare import read_report
 
     report, place = read_report(run), Workdir(run)
-    place.report_html.write_text(render_html(report), encoding="utf-8")
+    write_report(report, place)
     print_summary(report, _console())
     click.echo(f"Report: {place.report_html}")
 

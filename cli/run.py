@@ -178,7 +178,7 @@ def _run(
     from cli.framework_log import framework_log
     from cli.progress_display import ProgressDisplay
     from cli.run_summary import print_ranking, print_summary
-    from pipeline.report import write_report
+    from pipeline.report import build_report, write_report
 
     with framework_log(place.framework_log) as terminal, ProgressDisplay(terminal) as display:
         with display.step("Import of TFX"):
@@ -193,14 +193,15 @@ def _run(
                 detail(f"{counts['impressions']:,} impressions")
             data_dir = place.logs
         artifacts = _run_components(place, config, data_dir, settings, display)
-        report = write_report(
-            place,
-            artifacts,
-            config,
-            settings,
+        report = build_report(
+            root=place.root,
+            artifacts=artifacts,
+            dataset=config,
+            settings=settings,
             seconds=display.seconds,
             command=shlex.join(["easq", *sys.argv[1:]]),
         )
+        write_report(report, place)
         print_summary(report, display.console)
         if report["push"]["pushed"]:
             with display.step("Serving"):

@@ -145,7 +145,7 @@ def _run_pipeline(
 ) -> None:
     """What `easq run` does, with its report."""
     from pipeline.local_runner import ComponentEvent, local_pipeline, run_pipeline
-    from pipeline.report import write_report
+    from pipeline.report import build_report, write_report
     from pipeline.run_artifacts import last_run_artifacts
 
     seconds: dict[str, float] = {}
@@ -161,14 +161,15 @@ def _run_pipeline(
     dag = local_pipeline(workdir, dataset, history, settings)
     clock()
     run_pipeline(dag, clock)
-    write_report(
-        workdir,
-        last_run_artifacts(workdir.metadata, dag.pipeline_info.pipeline_name),
-        dataset,
-        settings,
+    report = build_report(
+        root=workdir.root,
+        artifacts=last_run_artifacts(workdir.metadata, dag.pipeline_info.pipeline_name),
+        dataset=dataset,
+        settings=settings,
         seconds=seconds,
         command="easq ab",
     )
+    write_report(report, workdir)
 
 
 def _next_span(folder: Path) -> Learnt:
