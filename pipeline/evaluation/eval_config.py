@@ -15,7 +15,7 @@ import json
 from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline.configs import GateSettings
-from pipeline.evaluation.slate_extractor import USER_ACTIVITY
+from pipeline.evaluation.slate_extractor import ANSWERED, USER_ACTIVITY
 from pipeline.evaluation.user_metrics import MODEL, over
 from pipeline.logs.dataset_config import DatasetConfig
 
@@ -63,11 +63,16 @@ def eval_config(
             config_pb2.SlicingSpec(),
             *(
                 config_pb2.SlicingSpec(feature_keys=[name])
-                for name in (USER_ACTIVITY, *dataset.slice_by)
+                for name in (USER_ACTIVITY, *_slicing_features(dataset))
             ),
         ],
         metrics_specs=[metrics],
     )
+
+
+def _slicing_features(dataset: DatasetConfig) -> list[str]:
+    of_candidates = {one.name for one in dataset.features if one.level == "candidate"}
+    return [f"{ANSWERED}{name}" if name in of_candidates else name for name in dataset.slice_by]
 
 
 def _thresholds(gate: GateSettings, primary: str) -> dict[str, config_pb2.MetricThreshold]:

@@ -9,6 +9,7 @@ that the metrics need, straight from Arrow, and hands on the serialized example 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import tensorflow_model_analysis as tfma
 from numpy.typing import NDArray
 
 from pipeline.evaluation.slates import candidate_hashes, text_hash
+from pipeline.logs.canonical import NOT_ANSWERED
 
 # The extracted feature that holds a slate's `SlateRecord`.
 SLATE = "slate"
@@ -29,6 +31,8 @@ HASH_SEED = 0
 USER_ACTIVITY = "user_activity"
 _ACTIVITY_STARTS = (0, 1, 5, 20)
 _ACTIVITY_NAMES = (b"new", b"1-4", b"5-19", b"20+")
+# Slices by a feature of the candidates that were answered: before the feature's name.
+ANSWERED = "answered_"
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def extract_slates(extracts: dict[str, Any], slice_by: list[str]) -> dict[str, A
 
     Args:
         extracts: Holds `tfma.ARROW_RECORD_BATCH_KEY`.
-        slice_by: Names of single-valued features of the example, or `user_activity`.
+        slice_by: Names of single-valued features of the example; `user_activity`; or `answered_`
+            and the name of a feature of candidates, of which those that were answered count.
 
     Raises:
         ValueError: A column is missing, or does not have one value an example or a candidate.
@@ -90,11 +95,34 @@ def extract_slates(extracts: dict[str, Any], slice_by: list[str]) -> dict[str, A
             seen = columns.scalars("user_train_slates").astype(np.int64)
             names = np.array(_ACTIVITY_NAMES, dtype=object)
             features[name] = names[np.searchsorted(_ACTIVITY_STARTS, seen, side="right") - 1]
+        elif name.startswith(ANSWERED):
+            values = columns.lists(name.removeprefix(ANSWERED))
+            features[name] = _answered_values(values, slates)
         else:
             features[name] = columns.scalars(name)
     kept = {key: value for key, value in extracts.items() if key != tfma.ARROW_RECORD_BATCH_KEY}
     serialized = columns.scalars(tfma.constants.ARROW_INPUT_COLUMN)
     return {**kept, tfma.INPUT_KEY: serialized, tfma.FEATURES_KEY: features}
+
+
+def _answered_values(
+    values: list[NDArray[Any]], slates: NDArray[np.object_]
+) -> tfma.types.VarLenTensorValue:
+    """Of each slate, the different values of its answered candidates; numbers as their classes."""
+    rows = []
+    for of_slate, slate in zip(values, slates, strict=True):
+        answered = of_slate[slate.answer != NOT_ANSWERED].tolist()
+        names = {_number_class(one) if isinstance(one, float) else one for one in answered}
+        rows.append(np.array(sorted(names), dtype=object))
+    return tfma.types.VarLenTensorValue.from_dense_rows(rows)
+
+
+def _number_class(value: float) -> bytes:
+    """Classes between the powers of two: `16-32` holds 16 and not 32."""
+    if value <= 0:
+        return b"0 or less"
+    low = 2.0 ** math.floor(math.log2(value))
+    return f"{low:g}-{2 * low:g}".encode()
 
 
 def slate_records(batch: pa.RecordBatch) -> list[SlateRecord]:

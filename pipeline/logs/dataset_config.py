@@ -249,8 +249,10 @@ class DatasetConfig:
     Every part is checked when it is made; `ConfigError` says which key is wrong and why.
 
     Attributes:
-        slice_by: categorical features of users or the context, of few values each: the evaluation
-            is also made for each of these values.
+        slice_by: features of which the evaluation is also made for each value: categories of few
+            values; and of candidates also numbers, whose classes are 1-2, 2-4, 4-8 and so on. A
+            slate is in the slice of its user's or context's value, or in those of the candidates
+            that were answered.
     """
 
     name: str
@@ -303,14 +305,14 @@ class DatasetConfig:
         sliceable = [
             feature.name
             for feature in self.features
-            if feature.kind == "categorical" and feature.level != "candidate"
+            if feature.kind == "categorical" or (feature.numeric and feature.level == "candidate")
         ]
         for index, name in enumerate(self.slice_by):
             require(
                 name in sliceable,
                 f"slice_by[{index}]",
                 name,
-                f"a categorical feature of level user or context: {', '.join(sliceable) or 'none'}",
+                f"a category, or a number of candidates: {', '.join(sliceable) or 'none'}",
             )
         _refuse_repeats("slice_by", self.slice_by)
 

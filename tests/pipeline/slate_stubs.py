@@ -40,7 +40,7 @@ DATASET = {
     },
     "behaviours": {"columns": ["like"], "positive": ["like"], "max_level": 1},
     "slate": {"max_candidates": WIDTH},
-    "slice_by": ["device"],
+    "slice_by": ["device", "quality"],
     "features": [
         {"name": "user_id", "table": "impressions", "level": "user", "kind": "id"},
         {"name": "item_id", "table": "impressions", "level": "candidate", "kind": "id"},

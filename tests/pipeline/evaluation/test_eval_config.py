@@ -58,4 +58,4 @@ def test_the_served_signature_is_evaluated():
 
 def test_slices_are_the_whole_user_activity_and_the_datasets_features():
     slices = [list(spec.feature_keys) for spec in config_of().slicing_specs]
-    assert slices == [[], ["user_activity"], ["device"]]
+    assert slices == [[], ["user_activity"], ["device"], ["answered_quality"]]

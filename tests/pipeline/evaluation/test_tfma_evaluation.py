@@ -73,9 +73,25 @@ def test_slices_by_the_datasets_features_and_how_often_the_user_was_seen_in_trai
         (("device", "phone"),),
         (("user_activity", "new"),),
         (("user_activity", "5-19"),),
+        (("answered_quality", "0.5-1"),),
+        (("answered_quality", "0.25-0.5"),),
+        (("answered_quality", "0.125-0.25"),),
     }
     assert slices[(("user_activity", "5-19"),)]["model/pair_accuracy"] == 1.0
     assert slices[(("user_activity", "new"),)]["model/pair_accuracy"] == 0.5
+
+
+def test_a_slate_is_in_the_slices_of_its_answered_candidates(first_run):
+    slices = first_run[0].candidate
+    requests = {
+        key[0][1]: metrics["data/requests"]
+        for key, metrics in slices.items()
+        if key and key[0][0] == "answered_quality"
+    }
+    # Answered: 0.9; 0.4; 0.5, 0.7 and 0.3; 0.5 and 0.2.
+    assert requests == {"0.5-1": 3, "0.25-0.5": 2, "0.125-0.25": 1}
+    # Only Bob has a pair within the slice.
+    assert slices[(("answered_quality", "0.25-0.5"),)]["model/pair_accuracy"] == 0.5
 
 
 def test_a_first_run_has_no_baseline_and_can_be_blessed(tmp_path, good_model):

@@ -16,13 +16,17 @@ def test_categories_of_users_and_context():
     assert with_slices("age_group", "hour").slice_by == ("age_group", "hour")
 
 
+def test_categories_and_numbers_of_candidates():
+    assert with_slices("topic", "duration_s").slice_by == ("topic", "duration_s")
+
+
 @pytest.mark.parametrize(
     "name",
-    ["user_id", "registered_days", "topic", "no_such_feature"],
-    ids=["an id", "a number", "of candidates", "unknown"],
+    ["user_id", "item_id", "registered_days", "no_such_feature"],
+    ids=["an id", "an id of candidates", "a number of users", "unknown"],
 )
 def test_other_features_are_refused(name):
-    with pytest.raises(ConfigError, match=r"slice_by\[1\].*a categorical feature of level user"):
+    with pytest.raises(ConfigError, match=r"slice_by\[1\].*a category, or a number of candidates"):
         with_slices("age_group", name)
 
 

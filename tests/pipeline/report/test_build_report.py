@@ -84,6 +84,8 @@ def test_a_step_from_a_run_of_an_earlier_version_says_what_to_do(artifacts, tmp_
 def test_slices_are_named(report):
     slices = {part["name"]: part for part in report["evaluation"]["slices"]}
     assert list(slices) == [
+        "answered_quality: 0.0625-0.125",
+        "answered_quality: 0.5-1",
         "device: phone",
         "user_activity: new",
         "user_activity: 1-4",
