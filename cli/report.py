@@ -100,7 +100,7 @@ def _table(comparison: dict[str, Any]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from pipeline.report.text import METRIC_NAMES, difference, interval
+    from pipeline.report.text import METRIC_NAMES, difference, stacked
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for column in ("metric", "A", "B", "B − A"):
@@ -108,7 +108,7 @@ def _table(comparison: dict[str, Any]) -> Table:
     for row in comparison["metrics"]:
         table.add_row(
             METRIC_NAMES[row["metric"]],
-            *(interval(entry) for entry in row["values"]),
-            difference(row["difference"]),
+            *(stacked(entry) for entry in row["values"]),
+            difference(row["difference"], between="\n"),
         )
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.report.text import METRIC_NAMES, RANKER_NAMES, count, headline_metrics, number
+from pipeline.report.text import METRIC_NAMES, RANKER_NAMES, count, headline_metrics, stacked
 
 # Of the first table, what does not fit into 80 columns.
 _LEFT_OUT = ("true_ndcg@5",)
@@ -43,7 +43,7 @@ def summarise(report: dict[str, Any]) -> Summary:
         rows=tuple(
             (
                 RANKER_NAMES[ranker],
-                *(_cell(overall["rankers"][ranker][name]) for name in metrics),
+                *(stacked(overall["rankers"][ranker][name]) for name in metrics),
             )
             for ranker in RANKER_NAMES
             if ranker in overall["rankers"]
@@ -52,12 +52,6 @@ def summarise(report: dict[str, Any]) -> Summary:
         infra_check=infra_sentence(report["infra_check"]),
         push=push_sentence(report["push"]),
     )
-
-
-def _cell(entry: dict[str, Any]) -> str:
-    if entry["low"] is None:
-        return number(entry["mean"])
-    return f"{number(entry['mean'])}\n{number(entry['low'])}–{number(entry['high'])}"
 
 
 def infra_sentence(result: dict[str, Any]) -> str:

@@ -88,8 +88,15 @@ def interval(entry: dict[str, Any]) -> str:
     return f"{number(entry['mean'])} ({number(entry['low'])} to {number(entry['high'])})"
 
 
-def difference(entry: dict[str, Any]) -> str:
+def stacked(entry: dict[str, Any]) -> str:
+    """The mean and, below it, its 95 % interval."""
+    if entry["low"] is None:
+        return number(entry["mean"])
+    return f"{number(entry['mean'])}\n{number(entry['low'])}–{number(entry['high'])}"
+
+
+def difference(entry: dict[str, Any], between: str = " ") -> str:
     """`+0.012 (-0.010 to +0.034)`, a difference and its 95 % interval."""
     if entry["low"] is None:
         return signed(entry["mean"])
-    return f"{signed(entry['mean'])} ({signed(entry['low'])} to {signed(entry['high'])})"
+    return f"{signed(entry['mean'])}{between}({signed(entry['low'])} to {signed(entry['high'])})"

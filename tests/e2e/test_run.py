@@ -135,7 +135,7 @@ def test_a_run_compared_with_itself_differs_in_nothing(finished_run, tmp_path):
     out = tmp_path / "comparison.html"
     done = easq("report", "--compare", finished_run.workdir, finished_run.workdir, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "+0.000 (+0.000 to +0.000)" in done.stdout
+    assert "(+0.000 to +0.000)" in done.stdout
     assert "no difference is shown" in done.stdout
     assert json.loads(out.with_suffix(".json").read_text())["settings"] == []
 
