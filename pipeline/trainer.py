@@ -18,6 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from easq_keras.alarms import TrainingDivergedError
 from easq_keras.workers import sum_over_workers, worker_of
 from pipeline.alignment_examples import SLATES_FILE, alignment_examples
 from pipeline.configs import TrainerSettings
@@ -99,7 +100,9 @@ def run_fn(fn_args: Any) -> None:
 
 
 def _finish(fn_args: Any, session: TrainingSession, record: TrainingRecord) -> None:
-    """Writes all that a trained model leaves, but its checkpoint."""
+    """Writes all that a trained model leaves, but its checkpoint; nothing of one that diverged."""
+    if record.diverged:
+        raise TrainingDivergedError(record.diverged)
     run_dir, config = fn_args.model_run_dir, session.config
     write_record(run_dir, session, record)
     sample = session.read_raw(split_files(fn_args.train_files, "train"), first=_NAMING_SLATES)

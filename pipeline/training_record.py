@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from easq_keras.alarms import TrainingAlarms, TrainingDivergedError
 from pipeline.pair_coverage import PairCoverage
 from pipeline.progress import ProgressReporter
 from pipeline.training_board import TrainingBoard
@@ -26,6 +27,8 @@ class TrainingRecord:
         answers: `fresh_groups` learnt in this pass, `waiting_groups` that found no room or whose
             answer is newer than the last slate, `remembered` for replay in the next pass.
         history: The curves: `step` and, by name, the mean since the point before.
+        alarms: What was wrong when the pass ended, see `easq_keras.alarms`.
+        diverged: Why it was broken off, where a loss was no number any more; "" else.
     """
 
     steps: int
@@ -33,10 +36,12 @@ class TrainingRecord:
     pair_coverage: dict[str, float]
     answers: dict[str, int]
     history: dict[str, list[float]]
+    alarms: list[str]
+    diverged: str = ""
 
 
 class StepRecorder(keras.callbacks.Callback):
-    """Keeps the training curves at evenly spaced steps and reports progress.
+    """Keeps the training curves at evenly spaced steps, reports progress and raises alarms.
 
     Args:
         task: What the progress calls the pass.
@@ -45,6 +50,11 @@ class StepRecorder(keras.callbacks.Callback):
         first_step: The model's steps before the pass.
         coverage: Counts the pairs of the batches, of which it may be ahead.
         board: Is given every point of the curves, if there is one.
+
+    Attributes:
+        history, steps: See `TrainingRecord`.
+        alarms: Hears of every point.
+        diverged: See `TrainingRecord`.
     """
 
     def __init__(
@@ -65,6 +75,12 @@ class StepRecorder(keras.callbacks.Callback):
         self._progress = ProgressReporter(task, "slates", total_slates)
         self.history: dict[str, list[float]] = {"step": []}
         self.steps = 0
+        self.alarms = TrainingAlarms()
+        self.diverged = ""
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        self.alarms.set_model(model)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # Not `batch`: it counts whole executions, of which the last may be cut short.
@@ -94,6 +110,11 @@ class StepRecorder(keras.callbacks.Callback):
             self.history.setdefault(name, []).append(value)
         if self._board is not None:
             self._board.write(self._first + self.steps, point)
+        try:
+            self.alarms.look(self._first + self.steps, point)
+        except TrainingDivergedError as error:
+            self.diverged = str(error)
+            self.model.stop_training = True
         # Each point is the mean since the one before it, not since the start.
         self.model.reset_metrics()
 

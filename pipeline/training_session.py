@@ -361,6 +361,8 @@ class TrainingSession:
                 "remembered": self._memory.learnt,
             },
             history=recorder.history,
+            alarms=list(recorder.alarms.messages.values()),
+            diverged=recorder.diverged,
         )
 
     def save(self, folder: str) -> None:

@@ -53,6 +53,7 @@ TRAINING = {
         "answers/coverage": [0.5, 0.5, 0.5],
     },
     "pair_coverage": {"share_of_batches": 0.25, "pairs_per_batch": 0.75},
+    "alarms": ["no expert of ŷ is open for 60% of the candidates"],
 }
 TUNING = {
     "method": "EASQ",

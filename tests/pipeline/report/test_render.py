@@ -137,6 +137,10 @@ def test_the_page_says_where_everything_lies_and_how_to_open_it(page):
     assert "3 features of the train split, no anomalies; 3 features of the eval split, 1" in text
 
 
+def test_what_was_wrong_in_training_is_told(html):
+    assert "<strong>Alarm:</strong> no expert of ŷ is open for 60% of the candidates" in html
+
+
 def test_text_of_the_run_is_escaped(html):
     assert "easq run --dataset &lt;stub&gt;" in html
 
