@@ -223,18 +223,6 @@ def queue(services: Sequence[float], arrival: Callable[[int], float]) -> list[fl
     return waits
 
 
-def mean_wait(rate: float, mean: float, second_moment: float) -> float:
-    """Mean wait in the queue M/G/1 (Pollaczek and Khinchine); infinite where it is overloaded.
-
-    Args:
-        rate: Arrivals a second.
-        mean: Seconds of service.
-        second_moment: Mean of its square.
-    """
-    used = rate * mean
-    return rate * second_moment / (2 * (1 - used)) if used < 1 else math.inf
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
