@@ -74,7 +74,7 @@ def test_a_span_waits_for_those_before_it():
 
 
 def test_the_queue_agrees_with_pollaczek_and_khinchine():
-    # One job a second on average, of .5 s each: λ E[S²] / (2 (1 − ρ)) = .25 / (2 · .5) s of waiting.
+    # One job a second on average, of .5 s each: λ E[S²] / (2 (1 − ρ)) = .25 / (2 · .5) s.
     generator = random.Random(0)
     moments, now = [], 0.0
     for _ in range(100_000):
