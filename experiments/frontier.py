@@ -21,6 +21,8 @@ from experiments.workers import Place
 
 REFERENCE = Entry.of("EMER")
 OURS = "EASQ"
+# What the scenarios of one density together are called.
+BOTH = "both"
 # Points of the plotted curves; the compared ones are among them.
 CURVE = (0.01, 0.02, 0.03, 0.05, 0.075, 0.10, 0.15, 0.20)
 
@@ -104,9 +106,14 @@ class Frontier:
             for name, (entries, cells) in done.items()
         }
         datasets = [{"name": name, "methods": table.rows()} for name, table in tables.items()]
-        simulated = [table for name, table in tables.items() if name != KUAIRAND]
-        if len(simulated) > 1 and set.intersection(*(set(table.seeds) for table in simulated)):
-            datasets.append({"name": "simulated", "methods": _Table.pooled(simulated).rows()})
+        scenarios: dict[str, list[_Table]] = {}
+        for name, (_, cells) in done.items():
+            if cells[0][1].dataset == SIMULATED:
+                both = dataclasses.replace(cells[0][1], scenario=BOTH).name
+                scenarios.setdefault(both, []).append(tables[name])
+        for name, parts in scenarios.items():
+            if len(parts) > 1 and set.intersection(*(set(table.seeds) for table in parts)):
+                datasets.append({"name": name, "methods": _Table.pooled(parts).rows()})
         tuning = {
             entry.label: {"setting": entry.trade_off, "grid": list(options.grid(entry))}
             for entries, _ in done.values()
@@ -240,7 +247,7 @@ class _Table:
 
     @classmethod
     def pooled(cls, tables: list[_Table]) -> _Table:
-        """All data sets at once, with the rows they share: a seed's users are those of all."""
+        """Data sets together, with the rows they share: a seed's users are those of all."""
         shared = sorted(set.intersection(*(set(table.seeds) for table in tables)))
         common = set.intersection(*(set(table.methods) for table in tables))
         methods = tuple(method for method in tables[0].methods if method in common)

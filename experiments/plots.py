@@ -94,7 +94,7 @@ def _sparsity(values: dict[str, Any], out: Path) -> list[Path]:
         _, _, rest = dataset["name"].partition("-")
         scenario, _, density = rest.partition("-")
         if not density:
-            continue  # the pooled table, or a real log
+            continue  # a real log
         for row in dataset["methods"]:
             by_method = found.setdefault(scenario, {}).setdefault(row["method"], [])
             by_method.append((float(density), row["at_cost"][_COST]["gain"]))

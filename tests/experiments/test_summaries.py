@@ -102,13 +102,14 @@ def test_parts_of_easq_are_swept_at_the_middle_density_only():
     assert {run.cell.density for run in block if run.method == "EASQ"} == set(DENSITIES)
 
 
-def test_several_cells_are_pooled_too(place):
+def test_the_scenarios_of_a_density_are_pooled_too(place):
     values = made("frontier", place, options(scenarios=("mild", "strong")))
 
     assert [dataset["name"] for dataset in values["datasets"]] == [
-        "simulated-strong-0.002" if scenario == "strong" else "simulated-mild-0.002"
-        for scenario in ("mild", "strong")
-    ] + ["simulated"]
+        "simulated-mild-0.002",
+        "simulated-strong-0.002",
+        "simulated-both-0.002",
+    ]
     assert by_method(values["datasets"][-1])["EASQ"]["n_users"] == 4 * USERS
 
 
