@@ -79,11 +79,15 @@ def _overall_rates(statistics: str, behaviours: Sequence[str]) -> list[float]:
 def _answered(
     split: Path, behaviours: Sequence[str]
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.float64]]:
-    """User, answer and behaviours of every answered candidate; repeated slates count once."""
+    """User, answer and behaviours of every answered candidate.
+
+    A slate stands in the split once for each of its answers and again in later pair groups; an
+    answer counts once.
+    """
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
     decoder = ExamplesToRecordBatchDecoder()
-    seen: set[bytes] = set()
+    seen: set[tuple[bytes, bytes, int]] = set()
     users: list[int] = []
     answers: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
     happened: list[NDArray[np.float64]] = [np.zeros((0, len(behaviours)))]
@@ -91,16 +95,20 @@ def _answered(
         batch = decoder.DecodeBatch(records)
         requests, ids = _flat(batch, "request_id"), _flat(batch, "user_id")
         sizes = batch.column(batch.schema.get_field_index("item_id")).value_lengths().to_numpy()
-        new = np.zeros(len(requests), dtype=bool)
-        for row, key in enumerate(zip(ids, requests, strict=True)):
-            joined = b"\0".join(key)
-            new[row] = joined not in seen
-            seen.add(joined)
+        row_of = np.repeat(np.arange(len(sizes)), sizes)
+        first = np.cumsum(sizes) - sizes
         answer = _flat(batch, "answer")
-        kept = np.repeat(new, sizes) & np.isin(answer, list(_ANSWERS.values()))
-        users += [text_hash(ids[row]) for row in np.repeat(np.arange(len(ids)), sizes)[kept]]
-        answers.append(answer[kept])
-        columns = [_flat(batch, behaviour_column(name))[kept] for name in behaviours]
+        kept = []
+        for place in np.flatnonzero(np.isin(answer, list(_ANSWERS.values()))):
+            row = row_of[place]
+            key = (ids[row], requests[row], int(place - first[row]))
+            if key not in seen:
+                seen.add(key)
+                kept.append(place)
+        users += [text_hash(ids[row_of[place]]) for place in kept]
+        chosen = np.array(kept, dtype=np.int64)
+        answers.append(answer[chosen])
+        columns = [_flat(batch, behaviour_column(name))[chosen] for name in behaviours]
         happened.append(np.stack(columns, axis=1).astype(np.float64))
     return np.array(users, dtype=np.uint64), np.concatenate(answers), np.concatenate(happened)
 

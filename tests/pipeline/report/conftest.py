@@ -120,14 +120,20 @@ INFRA_CHECK = {
 
 
 def _write_answered(folder):
-    """Likes: 3 of the 4 satisfied answers, none of the 2 dissatisfied; r1 stands in two groups."""
+    """Likes: 3 of the 4 satisfied answers, none of the 2 dissatisfied; r1 stands in two groups.
+
+    r3 has two answers, and as in the split of a real log a record for each of them.
+    """
     r1 = slate_example("r1", "ann", [0.1, 0.2], answer=[S, D], behaviour_like=[1, 0])
     r2 = slate_example("r2", "ann", [0.1, 0.2], answer=[S, -1], behaviour_like=[1, 0])
-    r3 = slate_example("r3", "bob", [0.1, 0.2], answer=[S, D], behaviour_like=[0, 0])
+    r3 = [
+        slate_example("r3", "bob", [0.1, 0.2], answer=answer, behaviour_like=[0, 0])
+        for answer in ([S, -1], [-1, D])
+    ]
     r4 = slate_example("r4", "cy", [0.1, 0.2], answer=[U, S], behaviour_like=[1, 1])
     folder.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(folder / "slates-0")) as writer:
-        for record in (r1, r1, r2, r3, r4):
+        for record in (r1, r1, r2, *r3, r4):
             writer.write(record)
 
 
