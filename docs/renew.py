@@ -53,23 +53,20 @@ def write_notebook() -> None:
 
 
 def take_screenshots(run: Path) -> None:
-    """Takes the report of a run and the first page of the site, light and dark, as PNG files."""
+    """Takes the report of a run and the first page of the site as PNG files."""
     from playwright.sync_api import sync_playwright
 
     shots = {
-        "report": (run / "report.html", 1100, 1180, "light"),
-        "report-dark": (run / "report.html", 1100, 1180, "dark"),
-        "docs": (ROOT / "site/index.html", 1280, 800, "light"),
+        "report": (run / "report.html", 1100, 1100),
+        "docs": (ROOT / "site/index.html", 1280, 800),
     }
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        for name, (page, width, height, scheme) in shots.items():
-            view = browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme=scheme
-            )
+        for name, (page, width, height) in shots.items():
+            view = browser.new_page(viewport={"width": width, "height": height})
             view.goto(page.resolve().as_uri())
             view.screenshot(path=IMAGES / f"{name}.png")
         browser.close()

@@ -82,12 +82,6 @@ def test_the_curl_examples(easq: Running) -> None:
     assert metadata["model_spec"]["name"] == "easq"
 
 
-def test_the_curl_examples_of_the_readme(easq: Running) -> None:
-    status, predicted = run_curl_block(README, easq)
-    assert status["model_version_status"][0]["state"] == "AVAILABLE"
-    assert predicted == {"predictions": [[pytest.approx(0.14), pytest.approx(0.535)]]}
-
-
 def test_the_client_example_of_the_readme(
     easq: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
