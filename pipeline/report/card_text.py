@@ -24,12 +24,11 @@ def limits(dataset: DatasetConfig, learnt_from: str) -> list[str]:
 
     Args:
         dataset: What the logs are.
-        learnt_from: Which slates' answers it learnt satisfaction from.
+        learnt_from: Which answers it learnt satisfaction from.
     """
     trigger = dataset.trigger
     found = [
-        f"Satisfaction was learnt from the answers about {learnt_from}; what so few cannot tell, "
-        "it does not know.",
+        f"Satisfaction was learnt from {learnt_from}; what so few cannot tell, it does not know.",
         "All figures are from logged requests. What people would do with this ranking is known "
         "only once it is served to some of them and compared.",
         "Ids and categories are hashed: those it never met share the vectors of others.",

@@ -53,7 +53,8 @@ def full_fit_card(
     return _card(
         dataset,
         training,
-        f"{text.count(data['counts']['pair_groups'])} slates",
+        # A pair group ends with the answer that made it.
+        f"{text.count(data['counts']['pair_groups'])} answers",
         {
             "logs": logs,
             **data,
@@ -88,7 +89,7 @@ def span_card(
     return _card(
         dataset,
         training,
-        f"{answered} slates of this span, and those of the spans before it",
+        f"{answered} answers of this span, and those of the spans before it",
         {
             "logs": f"span {record['span']}, number {record['sequence']} since the full fit; "
             f"the version before it is {before}",

@@ -71,8 +71,8 @@ def test_the_page_is_well_formed_and_says_what_is_in_the_data(version):
     text = " ".join(" ".join(page.texts).split())
     assert "easq, version 1795354720" in text
     assert "Blessed: " in text
-    # Pair groups, of which each is one answered slate of the training period.
-    assert "from the answers about 3 slates" in text
+    # Pair groups, of which each ends with one answer of the training period.
+    assert "learnt from 3 answers;" in text
     assert "1970-01-01 00:00 UTC to 1970-01-01 00:01 UTC" in text
     assert "user activity: 1-4 2" in text
 
@@ -80,8 +80,8 @@ def test_the_page_is_well_formed_and_says_what_is_in_the_data(version):
 def test_who_did_not_answer_is_told_with_the_figures():
     dataset = load_dataset_config("simulated")
     assert any("30 of 50 questionnaires (60 %)" in note for note in ethics(dataset, COUNTS))
-    told = " ".join(limits(dataset, "9 slates"))
-    assert "from the answers about 9 slates" in told
+    told = " ".join(limits(dataset, "9 answers"))
+    assert "learnt from 9 answers;" in told
     assert "watched for 7 s or 50 % of their length" in told
     assert "simulated" in told
 
@@ -89,7 +89,7 @@ def test_who_did_not_answer_is_told_with_the_figures():
 def test_reactions_that_stand_in_for_answers_are_told():
     dataset = load_dataset_config("kuairand")
     assert "Nobody was asked" in " ".join(ethics(dataset, COUNTS))
-    told = " ".join(limits(dataset, "9 slates"))
+    told = " ".join(limits(dataset, "9 answers"))
     assert "watched for" not in told
     assert "simulated" not in told
 
