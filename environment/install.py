@@ -202,7 +202,7 @@ def install(environment: Environment) -> None:
     if environment.python.exists():
         say(f"bringing {environment.folder} up to date")
     else:
-        say(f"{len(locked)} packages (3.6 GB) into {environment.folder}, some minutes, once")
+        say(f"{len(locked)} packages (3.9 GB) into {environment.folder}, some minutes, once")
         venv.create(environment.folder, with_pip=True, symlinks=True)
     exactly = ["install", "-qq", "--no-deps", "--require-hashes"]
     with tempfile.TemporaryDirectory() as folder:
