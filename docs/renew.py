@@ -4,12 +4,13 @@ python docs/renew.py notebook                 # runs the notebook and keeps its 
 python docs/renew.py screenshots easq_run     # of that run's report and of site/ (make docs)
 """
 
-import shutil
 import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+
+from tests.page_rules import open_browser
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "docs/examples/story.ipynb"
@@ -54,22 +55,16 @@ def write_notebook() -> None:
 
 def take_screenshots(run: Path) -> None:
     """Takes the report of a run and the first page of the site as PNG files."""
-    from playwright.sync_api import sync_playwright
-
     shots = {
         "report": (run / "report.html", 1100, 1100),
         "docs": (ROOT / "site/index.html", 1280, 800),
     }
     IMAGES.mkdir(exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+    with open_browser() as browser:
         for name, (page, width, height) in shots.items():
             view = browser.new_page(viewport={"width": width, "height": height})
             view.goto(page.resolve().as_uri())
             view.screenshot(path=IMAGES / f"{name}.png")
-        browser.close()
 
 
 if __name__ == "__main__":
