@@ -41,8 +41,8 @@ class Costs:
     """
 
     example_gen: float = 4.3
-    statistics: float = 6.1
-    transform: float = 2.0
+    statistics: float = 6.5
+    transform: float = 2.5
     training: float = 23.1
     parallel: float = 0.56
     run: float = 150.0
