@@ -126,9 +126,10 @@ class _Workers:
         """Waits until all have ended well, or one has not: its exit code and its last words."""
         while True:
             codes = [process.poll() for process in self._processes]
-            for index, code in enumerate(codes):
-                if code:
-                    return code, self._log(index).read_text(errors="replace")[-_TAIL:]
+            failed = [(code, index) for index, code in enumerate(codes) if code]
+            if failed:
+                code, index = min(failed)  # one that was killed before one that missed it
+                return code, self._log(index).read_text(errors="replace")[-_TAIL:]
             if None not in codes:
                 return None
             time.sleep(_SECONDS_BETWEEN_LOOKS)
