@@ -14,6 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from pipeline.run_artifacts import last_run_artifacts
 from pipeline.server_process import ServerProcess
 from tests.e2e.conftest import REQUESTS, easq
+from tests.page_rules import PageRules
 
 COMPONENTS = [
     "SlateSchemaGen",
@@ -198,3 +199,10 @@ def test_a_wrong_model_setting_is_refused_before_any_component_runs(finished_run
     assert done.returncode == 2
     assert "lamda_dpo" in done.stderr
     assert not (tmp_path / "run" / "pipeline").exists()
+
+
+class TestReportInABrowser(PageRules):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def address(cls, finished_run):
+        return (finished_run.workdir / "report.html").as_uri()
