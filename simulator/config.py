@@ -104,7 +104,7 @@ class SimulatorConfig:
         for name, low, high in _RANGES:
             if not low <= getattr(self, name) <= high:
                 self._refuse(name, f"a value from {low:g} to {high:g}")
-        for name in ("lifetime_days", "issue_rate", "answer_rate"):
+        for name in ("issue_rate", "answer_rate"):
             if getattr(self, name) <= 0:
                 self._refuse(name, "a value above 0")
         if self.start_ms % DAY_MS:
@@ -156,7 +156,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("candidates", 2, 1_000),
     ("exposed", 1, 1_000),
     ("days", 1, 3_650),
-    ("lifetime_days", 0, 3_650),
+    ("lifetime_days", 0.001, 3_650),
     ("start_ms", 0, 4_102_444_800_000),
     ("issue_rate", 0, 1),
     ("answer_rate", 0, 1),

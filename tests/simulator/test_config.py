@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from simulator import SimulatorConfig, SimulatorConfigError
@@ -85,6 +85,7 @@ def test_no_number_may_be_anything_else(field, value):
     st.sampled_from(NUMBERS),
     st.one_of(st.integers(-(10**12), 10**12), st.floats(allow_nan=True, allow_infinity=True)),
 )
+@example("lifetime_days", 2.2e-311)  # no number of videos is enough
 def test_a_number_is_kept_as_it_is_or_refused_by_name(field, value):
     refused = None
     try:
