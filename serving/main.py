@@ -13,6 +13,9 @@ from types import FrameType
 
 from serving.flags import UsageError, parse_flags, usage
 
+# A signal is heard after this long at the latest.
+_SECONDS_BETWEEN_LOOKS = 0.5
+
 
 def main(arguments: Sequence[str], program: str = "python -m serving") -> int:
     """Serve until SIGTERM or SIGINT.
@@ -74,7 +77,10 @@ def main(arguments: Sequence[str], program: str = "python -m serving") -> int:
     # Models may take long to appear; a signal must end the wait.
     starting = threading.Thread(target=start, name="start")
     starting.start()
-    asked_to_stop.wait()
+    # Python runs a handler between two steps of the main thread; if its signal comes right before a
+    # wait without limit, it would run when that is over, which is never.
+    while not asked_to_stop.wait(_SECONDS_BETWEEN_LOOKS):
+        pass
     if not failures:
         logging.getLogger(__name__).info("Stopping: finishing the requests under way")
     server.manager.give_up_waiting()

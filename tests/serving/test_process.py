@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -126,15 +128,18 @@ def wait_until(
     """Wait for something a process does, as long as it gets on with it.
 
     A start takes some 10 s of CPU, and on a busy machine many times that on the clock. So what
-    hangs is known by its CPU time: none for `still` seconds, or two minutes of it.
+    hangs is known by its CPU time: none for `still` seconds, or two minutes of it. A process that
+    only writes a log line now and then is told by the clock, after ten minutes.
     """
-    last, since = 0.0, time.monotonic()
+    begun = time.monotonic()
+    last, since = 0.0, begun
     while not done():
         used = cpu_seconds(process)
         if used > last:
             last, since = used, time.monotonic()
         assert time.monotonic() - since < still, "the process stands still"
         assert used < 120, "the process runs without end"
+        assert time.monotonic() - begun < 600, "the process goes on for ever"
         time.sleep(0.05)
 
 
@@ -192,6 +197,31 @@ def test_a_signal_ends_the_wait_for_a_first_version(start_process: Start, tmp_pa
     process.send_signal(signal.SIGTERM)
     log_of(process)
     assert process.returncode == 0
+
+
+def test_a_signal_that_another_thread_is_given_ends_the_server(
+    start_process: Start, tmp_path: Path
+) -> None:
+    """Such a signal does not wake the main thread, nor does one that comes just before it waits."""
+    process = start_process(f"--port={free_port()}", f"--model_base_path={tmp_path}")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "No versions of servable default found under base path" in line:
+            break
+    thread = next(
+        int(task.name)
+        for task in Path(f"/proc/{process.pid}/task").iterdir()
+        if int(task.name) != process.pid and not blocks(task, signal.SIGTERM)
+    )
+    assert ctypes.CDLL(None).tgkill(process.pid, thread, signal.SIGTERM) == 0
+    log_of(process)
+    assert process.returncode == 0
+
+
+def blocks(task: Path, number: int) -> bool:
+    """Whether a thread, a folder of /proc, holds a signal back."""
+    (mask,) = re.findall(r"^SigBlk:\s*(\w+)", (task / "status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def test_what_keeps_the_server_from_starting(start_process: Start, tmp_path: Path) -> None:
