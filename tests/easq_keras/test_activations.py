@@ -14,7 +14,7 @@ FLOATS = st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=20)
 UNDERFLOW = -87.0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(FLOATS)
 def test_is_the_logarithm_of_one_plus_the_exponential(numbers: list[float]) -> None:
     x = np.array(numbers, "float32")

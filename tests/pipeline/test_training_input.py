@@ -191,7 +191,7 @@ def test_an_answered_split_out_of_order_is_refused():
         answered_slates([(50, [101]), (40, [102])])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     gaps=st.lists(st.integers(0, 30), min_size=1, max_size=12),
     groups=st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4)), min_size=1, max_size=10),

@@ -100,7 +100,7 @@ def test_after_a_pass_what_any_worker_has_learnt_comes_first():
     assert slates(after.remembered(after.learnt, limit=2)) == [101, 302, 200, 400]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sizes=st.lists(st.integers(1, 3), max_size=8), workers=st.integers(1, 4), data=st.data())
 def test_no_group_is_lost_and_none_is_two_workers(sizes, workers, data):
     stream = answered(sizes)

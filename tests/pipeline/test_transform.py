@@ -78,7 +78,7 @@ def test_equal_values_share_the_mean_of_their_ranks():
     np.testing.assert_allclose(normalised_rank(values, mask), expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=6), st.randoms())
 def test_ranks_move_with_the_candidates_and_do_not_see_padding(values, random):
     order = list(range(len(values)))

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.batching import BatchingEngine, BatchingSettings, read_batching_settings
@@ -178,7 +178,6 @@ def test_large_requests_are_run_in_parts_when_told_so() -> None:
     assert [len(batch) for batch in engine.batches] == [2, 2, 1]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(5, 8))
 def test_every_request_gets_its_own_rows(sizes: list[int], max_batch_size: int) -> None:
     engine, batcher = batching(max_batch_size=max_batch_size, max_enqueued_batches=100)
@@ -191,7 +190,6 @@ def test_every_request_gets_its_own_rows(sizes: list[int], max_batch_size: int) 
     assert sum(len(batch) for batch in engine.batches) == sum(sizes)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.integers(5, 12), st.booleans())
 def test_requests_taken_in_together_get_what_they_would_get_alone(
     sizes: list[int], max_batch_size: int, one_is_bad: bool

@@ -36,7 +36,7 @@ worlds = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(config=worlds, batch=st.integers(1, 50))
 def test_every_world_keeps_its_promises(config, batch):
     world = World(config)
@@ -78,7 +78,7 @@ def test_every_world_keeps_its_promises(config, batch):
         world.requests(1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=8))
 def test_a_request_does_not_depend_on_the_batch_it_comes_in(sizes):
     """Until people react: then the next batch knows of it."""

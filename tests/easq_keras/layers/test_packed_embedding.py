@@ -32,7 +32,7 @@ def packed_of(embedding):
     return packed
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.tuples(KINDS, LEVELS, st.integers(1, 20)), min_size=0, max_size=6),
     st.integers(0, 1000),

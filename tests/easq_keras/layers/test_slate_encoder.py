@@ -102,7 +102,7 @@ def test_computes_what_the_docstring_says() -> None:
     np.testing.assert_allclose(ENCODER(X, mask=MASK), spelt_out(ENCODER, X, MASK), rtol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(order=st.permutations(range(5)), row=st.integers(0, 2))
 def test_a_permutation_of_the_candidates_permutes_the_output(order: list[int], row: int) -> None:
     x, mask = X[row : row + 1], MASK[row : row + 1]
@@ -112,7 +112,7 @@ def test_a_permutation_of_the_candidates_permutes_the_output(order: list[int], r
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     junk=st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=6, max_size=6)
 )

@@ -35,7 +35,7 @@ def test_a_pair_worked_out_by_hand() -> None:
     assert not np.any(of_reference)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(batch=batches(), beta=st.sampled_from([0.1, 1.0, 3.0]))
 def test_value_and_gradient_are_those_of_the_formula(batch: Batch, beta: float) -> None:
     preference = np.roll(batch.reference, 1) + 0.1 * batch.scores

@@ -43,7 +43,7 @@ def test_a_pair_worked_out_by_hand() -> None:
     np.testing.assert_allclose(gradient, [[-0.134471, 0.134471]], atol=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(batch=batches(), grouped=st.booleans(), options=st.sampled_from(OPTIONS))
 def test_value_and_gradient_are_those_of_the_equation(
     batch: Batch, grouped: bool, options: dict

@@ -36,7 +36,7 @@ def test_a_batch_worked_out_by_hand() -> None:
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(batch=batches(), grouped=st.booleans())
 def test_value_and_gradient_are_those_of_the_equation(batch: Batch, grouped: bool) -> None:
     groups = batch.groups if grouped else None
@@ -61,7 +61,7 @@ def test_equal_scores_are_pulled_apart() -> None:
     np.testing.assert_allclose(gradient, [[-0.5, 0.5]])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(batch=batches(), shift=st.integers(-50, 50), grouped=st.booleans())
 def test_a_shift_of_all_scores_of_a_group_changes_nothing(
     batch: Batch, shift: int, grouped: bool
@@ -76,7 +76,7 @@ def test_a_shift_of_all_scores_of_a_group_changes_nothing(
     np.testing.assert_allclose(after[1], before[1], atol=1e-9)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     batch=batches(),
     junk=st.floats(allow_nan=True, allow_infinity=True),
@@ -95,7 +95,7 @@ def test_what_padding_and_unlabelled_items_hold_never_matters(
     assert not np.any(after[1][idle])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(batch=batches())
 def test_groups_know_nothing_of_each_other(batch: Batch) -> None:
     whole, gradient = with_gradient(
@@ -113,7 +113,7 @@ def test_groups_know_nothing_of_each_other(batch: Batch) -> None:
     assert whole == pytest.approx(parts, abs=1e-9)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(batch=batches(), data=st.data(), grouped=st.booleans())
 def test_the_order_of_rows_and_candidates_is_of_no_account(
     batch: Batch, data: st.DataObject, grouped: bool

@@ -184,7 +184,7 @@ def one_by_one(batches: list[dict]) -> dict[str, list[float]]:
     return values
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_agrees_with_a_reading_of_one_user_at_a_time(data: st.DataObject) -> None:
     batches = []

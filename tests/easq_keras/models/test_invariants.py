@@ -26,7 +26,7 @@ def model_of(name: str):
 
 @pytest.mark.parametrize("name", MODELS)
 @given(order=st.permutations(range(WIDTH)), seed=st.integers(0, 99))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_scores_follow_their_candidates(name, order, seed):
     features, _ = batch(seed)
     moved = {k: v[:, order] if k in PER_CANDIDATE else v for k, v in features.items()}
@@ -43,7 +43,7 @@ def test_scores_follow_their_candidates(name, order, seed):
     index=st.integers(-5, 2**31),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_padding_holds_changes_no_score_loss_or_gradient(name, number, index, seed):
     model = model_of(name)
     features, labels = batch(seed)
@@ -63,7 +63,7 @@ def test_what_padding_holds_changes_no_score_loss_or_gradient(name, number, inde
 
 @pytest.mark.parametrize("name", MODELS)
 @given(extra=st.integers(1, 4), seed=st.integers(0, 99))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_more_padding_changes_no_score(name, extra, seed):
     features, _ = batch(seed)
     wider = {
@@ -78,7 +78,7 @@ def test_more_padding_changes_no_score(name, extra, seed):
 
 @pytest.mark.parametrize("name", MODELS)
 @given(seed=st.integers(0, 99))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_a_slate_is_scored_by_itself(name, seed):
     features, _ = batch(seed)
     together = model_of(name)(features)
@@ -90,7 +90,7 @@ def test_a_slate_is_scored_by_itself(name, seed):
 
 
 @given(seed=st.integers(0, 99), shift=st.integers(1, 2**40))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_the_number_of_a_pair_group_means_nothing(seed, shift):
     model = model_of("paper")
     features, labels = batch(seed)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from easq_keras.models import objectives
 from tests.easq_keras.models.small import batch, easq
 
-FAST = settings(max_examples=25, deadline=None)
+FAST = settings(max_examples=25)
 SEEDS = st.integers(0, 10_000)
 
 

@@ -34,7 +34,7 @@ def frozen_weights(model) -> list[np.ndarray]:
     return [np.asarray(v) for v in model.embedding.frozen.weights + model.embedding.imputer.weights]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_a_corrected_target_leans_on_the_tower_where_they_agree(seed):
     rng = np.random.default_rng(seed)

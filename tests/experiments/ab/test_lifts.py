@@ -107,7 +107,7 @@ def test_a_metric_that_nobody_has_is_undefined():
     assert (row.control, row.treatment, row.difference.value, row.lift.value) == (None,) * 4
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), users=st.integers(2, 60), factor=st.floats(0.1, 1_000))
 def test_lifts_do_not_depend_on_the_unit(seed, users, factor):
     random = np.random.default_rng(seed)

@@ -69,7 +69,7 @@ def test_each_arm_logs_its_own_users_as_its_own_ranker_ordered_them():
     assert requests[0] | requests[1] == set(range(600))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cuts=st.lists(st.integers(1, 200), min_size=1, max_size=5), seed=st.integers(0, 50))
 def test_cutting_time_into_spans_loses_and_doubles_nothing(cuts, seed):
     whole_world, whole_tallies, whole = small(seed=seed)

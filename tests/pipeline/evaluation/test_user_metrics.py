@@ -212,7 +212,7 @@ def _world(seed):
 
 
 @given(st.integers(0, 1000), st.permutations(range(30)), st.lists(st.integers(0, 30), max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_result_is_the_same_bit_for_bit_whatever_the_order_and_the_split(seed, order, cuts):
     slates = _world(seed)
     bounds = [0, *sorted(cuts), len(slates)]

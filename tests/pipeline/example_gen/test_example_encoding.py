@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.example import example_pb2
 
@@ -16,7 +16,6 @@ from pipeline.example_gen.example_encoding import (
     encode_between,
     encode_examples,
 )
-from tests.pipeline.example_gen.patience import patiently
 
 
 def large_list(rows, kind):
@@ -67,7 +66,7 @@ def test_scalars_and_lists_of_each_kind():
     }
 
 
-@patiently(100)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(

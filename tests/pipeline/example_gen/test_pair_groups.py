@@ -1,11 +1,10 @@
 """Pair groups against a loop over all pairs of arrivals."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.example_gen.pair_groups import members, pair_groups
-from tests.pipeline.example_gen.patience import patiently
 
 
 def grouped(arrivals, window_ms, max_slates):
@@ -40,7 +39,7 @@ ARRIVALS = st.lists(
 )
 
 
-@patiently(100)
+@settings(max_examples=100)
 @given(ARRIVALS, st.integers(1, 12), st.integers(1, 5))
 def test_any_arrivals(rows, window_ms, max_slates):
     rows = sorted(

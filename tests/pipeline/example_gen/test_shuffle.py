@@ -1,11 +1,10 @@
 """Tables cut into shards of users, and their way through bytes."""
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.example_gen.shuffle import from_bytes, shards_of, to_bytes
-from tests.pipeline.example_gen.patience import patiently
 
 
 def test_bytes_keep_tables_and_several_become_one():
@@ -16,7 +15,7 @@ def test_bytes_keep_tables_and_several_become_one():
     assert from_bytes([to_bytes(empty)]).equals(empty)
 
 
-@patiently(100)
+@settings(max_examples=100)
 @given(st.lists(st.text(max_size=3), max_size=30), st.integers(1, 5))
 def test_each_row_is_in_the_shard_of_its_user(ids, shards):
     table = pa.table(

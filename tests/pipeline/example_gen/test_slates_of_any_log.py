@@ -4,14 +4,13 @@ from collections import Counter
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.example_gen_row_by_row import UserSlates
 from pipeline.example_gen.counts import counts_report
 from pipeline.example_gen.slates import build_slates
 from tests.pipeline.example_gen.any_log import CONFIG, HOURS, USERS, WINDOW, logs
-from tests.pipeline.example_gen.patience import patiently
 from tests.pipeline.example_gen.small_logs import (
     FILES,
     HOUR,
@@ -44,7 +43,7 @@ def slate_rows(table, *without):
     ]
 
 
-@patiently(60)
+@settings(max_examples=60)
 @given(logs(), SPLITS)
 def test_it_is_what_a_loop_over_the_rows_of_each_user_makes(log, split_time_ms):
     rows, asked = log
@@ -77,7 +76,7 @@ def test_it_is_what_a_loop_over_the_rows_of_each_user_makes(log, split_time_ms):
     assert del_answered == sum(size for _, size in groups)
 
 
-@patiently(30)
+@settings(max_examples=30)
 @given(logs(), SPLITS)
 def test_every_row_is_used_or_rejected(log, split_time_ms):
     rows, asked = log
@@ -93,7 +92,7 @@ def test_every_row_is_used_or_rejected(log, split_time_ms):
     assert len({tuple(row.values()) for row in letters.to_pylist()}) == lost
 
 
-@patiently(30)
+@settings(max_examples=30)
 @given(logs(), SPLITS, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_matter(log, split_time_ms, random):
     rows, asked = log
@@ -107,7 +106,7 @@ def test_the_order_of_the_rows_does_not_matter(log, split_time_ms, random):
     assert again.counts == built.counts
 
 
-@patiently(30)
+@settings(max_examples=30)
 @given(logs(), SPLITS, st.sets(st.sampled_from(USERS)))
 def test_users_can_be_built_apart(log, split_time_ms, apart):
     rows, asked = log
@@ -153,7 +152,7 @@ def two_futures(draw):
     return now, (past, past_asked), (past + future, past_asked + future_asked)
 
 
-@patiently(60)
+@settings(max_examples=60)
 @given(two_futures())
 def test_what_happens_later_changes_no_earlier_example(futures):
     now, before, after = futures

@@ -1,11 +1,10 @@
 """Where the log is cut in time."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.example_gen.time_plan import TimeHistogram, TimePlan
-from tests.pipeline.example_gen.patience import patiently
 
 SECOND = 1000
 
@@ -53,7 +52,7 @@ def test_no_rows():
     assert plan([]) == TimePlan(0, (0,))
 
 
-@patiently(100)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(0, 50), min_size=1, max_size=60),
     st.floats(0.05, 0.95),
@@ -72,7 +71,7 @@ def test_no_file_crosses_the_split_and_later_files_hold_later_rows(seconds, frac
         assert full.sum() - full.max() <= per_file + full.max()
 
 
-@patiently(100)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.integers(0, 9000), max_size=20), max_size=5))
 def test_histograms_of_parts_add_up(parts):
     summed = TimeHistogram.sum(TimeHistogram.of(np.array(part, np.int64)) for part in parts)

@@ -394,7 +394,6 @@ ODD_ROWS = st.lists(
 
 
 @settings(
-    deadline=None,
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -417,7 +416,6 @@ def test_nothing_disappears_and_csv_and_parquet_say_the_same(
 
 
 @settings(
-    deadline=None,
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.example_gen.columnar import take
@@ -17,7 +17,6 @@ from pipeline.example_gen.slates import build_slates
 from pipeline.online import segment_merge
 from pipeline.online.keys import held_out
 from tests.pipeline.example_gen.any_log import CONFIG, USERS, logs
-from tests.pipeline.example_gen.patience import patiently
 from tests.pipeline.example_gen.small_logs import (
     FILES,
     HOUR,
@@ -123,7 +122,7 @@ def merging_above(segments):
     return mock.patch.multiple(segment_merge, MOST_SEGMENTS=segments, MERGED_TOGETHER=2)
 
 
-@patiently(25)
+@settings(max_examples=25)
 @given(answered_logs(), CUTS, MERGED_ABOVE)
 def test_spans_in_the_order_of_time_make_the_groups_of_the_whole_log(log, cuts, segments):
     rows, asked = log
@@ -135,7 +134,7 @@ def test_spans_in_the_order_of_time_make_the_groups_of_the_whole_log(log, cuts, 
         assert [as_shown(record) for record in records(folder, spans, "answered")] == expected
 
 
-@patiently(25)
+@settings(max_examples=25)
 @given(
     answered_logs(), st.randoms(use_true_random=False), st.sampled_from([0.0, 0.4]), MERGED_ABOVE
 )
@@ -189,7 +188,7 @@ def test_each_answer_trains_once_wherever_it_lands(log, random, holdout, segment
     assert sum(totals[name] for name in used) + still == len(asked)
 
 
-@patiently(8)
+@settings(max_examples=8)
 @given(answered_logs(), CUTS)
 def test_a_span_done_again_leaves_the_same_bytes(log, cuts):
     rows, asked = log

@@ -28,7 +28,7 @@ def version(artifacts, tmp_path_factory):
         infra_check=artifacts["InfraCheck"]["blessing"].uri,
         logs="/data/logs",
     )
-    write_card(card, str(folder))
+    write_card(card, str(folder), int(folder.name))
     return folder
 
 

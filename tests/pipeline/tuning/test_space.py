@@ -60,7 +60,7 @@ def test_a_range_is_covered_evenly_and_choices_come_up_equally_often():
             assert low <= value <= 10 * low
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(trials=st.integers(1, 40), seed=st.integers(0, 1000))
 def test_as_many_trials_as_asked_for_and_a_model_for_every_few(trials, seed):
     weight = Tunable("lambda_dpo", 0.5, low=0.1, high=3.0)
