@@ -1,8 +1,9 @@
-"""Pusher that puts a model card beside each model it pushes."""
+"""Pusher that puts a model card beside each model it pushes; no version is ever half there."""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, ClassVar
 
 from tfx import types
@@ -23,13 +24,15 @@ from tfx.types.standard_artifacts import (
 from tfx.types.standard_component_specs import (
     CUSTOM_CONFIG_KEY,
     INFRA_BLESSING_KEY,
+    PUSH_DESTINATION_KEY,
     PUSHED_MODEL_KEY,
     PusherSpec,
 )
-from tfx.utils import json_utils
+from tfx.utils import io_utils, json_utils
 
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.report.model_card import full_fit_card, write_card
+from pipeline.version_folder import new_version, next_number
 
 # What the card tells of, beside what Pusher looks at.
 _TOLD: dict[str, type[types.Artifact]] = {
@@ -54,12 +57,25 @@ class _Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        # Whatever is wrong with what the card tells of shall show before anything is served.
-        card = self._card(input_dict, exec_properties) if self.CheckBlessing(input_dict) else None
-        super().Do(input_dict, output_dict, exec_properties)
-        if card is not None:
-            pushed = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
-            write_card(card, pushed.get_string_custom_property("pushed_destination"))
+        self._log_startup(input_dict, output_dict, exec_properties)
+        pushed = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed)
+            return
+        card = self._card(input_dict, exec_properties)
+        model = self.GetModelPath(input_dict)
+        destination = json.loads(exec_properties[PUSH_DESTINATION_KEY])
+        serving_dir = destination["filesystem"]["base_directory"]
+        number = next_number(serving_dir, time.time())
+        with new_version(serving_dir, number) as folder:
+            io_utils.copy_dir(model, str(folder))
+            write_card(card, str(folder), number)
+        io_utils.copy_dir(model, pushed.uri)
+        self._MarkPushed(
+            pushed,
+            pushed_destination=f"{serving_dir.rstrip('/')}/{number}",
+            pushed_version=str(number),
+        )
 
     def _card(
         self, input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]

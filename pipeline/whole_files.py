@@ -14,3 +14,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     yield partial
     os.replace(partial, path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes what was renamed in a folder last through a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

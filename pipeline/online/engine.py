@@ -249,7 +249,8 @@ class OnlineEngine:
             training = _read_json(artifact_uri(root, "Trainer", "model_run"), TRAINING_RECORD)
             before = state.largest_version
             card = span_card(self._dataset, training=training, record=record, before=before)
-            write_card(card, str(self.folder.serving_dir / str(pushed.number)))
+            folder = self.folder.serving_dir / str(pushed.number)
+            write_card(card, str(folder), pushed.number)
         series.append(self.folder.series_file, record)
         new_state = state.after_span(
             commit,

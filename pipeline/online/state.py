@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.local_runner import Workdir
+from pipeline.whole_files import sync_folder
 
 FORMAT = 2
 
@@ -250,15 +251,6 @@ def write_in_one_step(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     os.replace(written, path)
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes what was renamed in a folder last through a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def artifact_uri(root: Path, component: str, output: str) -> str:

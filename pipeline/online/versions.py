@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.configs import MODEL_NAME
-from pipeline.online.state import OnlineFolder, OnlineState, sync_folder, write_in_one_step
+from pipeline.online.state import OnlineFolder, OnlineState, write_in_one_step
+from pipeline.version_folder import new_version
+from pipeline.whole_files import sync_folder
 
 ORIGIN = "origin.json"
 
@@ -29,23 +31,15 @@ def push_version(
         origin: What it was made of; written to `assets.extra/origin.json`.
     """
     target = serving_dir / str(number)
-    incoming = serving_dir / f".incoming-{number}"
-    if incoming.exists():
-        shutil.rmtree(incoming)
     if target.exists():
         if read_origin(target) == dict(origin):
             return target
         withdraw_version(target, serving_dir)
-    serving_dir.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, incoming)
-    extra = incoming / "assets.extra"
-    extra.mkdir(exist_ok=True)
-    (extra / ORIGIN).write_text(json.dumps(origin), encoding="utf-8")
-    for file in (path for path in incoming.rglob("*") if path.is_file()):
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    os.rename(incoming, target)
-    sync_folder(serving_dir)
+    with new_version(str(serving_dir), number) as incoming:
+        shutil.copytree(source, incoming, dirs_exist_ok=True)
+        extra = incoming / "assets.extra"
+        extra.mkdir(exist_ok=True)
+        (extra / ORIGIN).write_text(json.dumps(origin), encoding="utf-8")
     return target
 
 

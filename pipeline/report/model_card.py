@@ -141,9 +141,9 @@ def _card(
     )
 
 
-def write_card(card: Mapping[str, Any], version_folder: str) -> None:
-    """Puts the card into a version's folder, as `model_card.html` and `model_card.json`."""
-    card = {**card, "version": os.path.basename(version_folder.rstrip("/"))}
+def write_card(card: Mapping[str, Any], version_folder: str, number: int) -> None:
+    """Puts the card of the version `number` into its folder, as `model_card.html` and `.json`."""
+    card = {**card, "version": str(number)}
     place = os.path.join(version_folder, FOLDER)
     tf.io.gfile.makedirs(place)
     documents = {
