@@ -1,6 +1,6 @@
 """One raw batch → canonical columns, each value checked, each row kept or rejected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from pipeline.logs.dead_letters import Rejections
 from pipeline.logs.errors import LogError
 from pipeline.logs.feature_config import FeatureConfig
 from pipeline.logs.files import LogPart, RawBatch
+from pipeline.logs.user_ids import UserIdKey
 
 # Codes of `answer`, in the order of the questionnaire's scale.
 NOT_ANSWERED, DISSATISFIED, UNCERTAIN, SATISFIED = -1, 0, 1, 2
@@ -59,12 +60,20 @@ class CanonicalRows:
         part: where the batch is from.
         raw: the rows as the file has them.
         ids: the columns that identify a row in its dead letter.
+        hashed: columns with user ids, and the key that replaces each by its hash.
     """
 
-    def __init__(self, part: LogPart, raw: RawBatch, ids: Sequence[str]):
-        self._part, self._raw, self._ids = part, raw, ids
+    def __init__(
+        self,
+        part: LogPart,
+        raw: RawBatch,
+        ids: Sequence[str],
+        hashed: Mapping[str, UserIdKey] | None = None,
+    ):
+        self._part, self._raw = part, raw
+        self._hashed = hashed or {}
         self._count = raw.rows.num_rows
-        self._rejections = Rejections(raw.rows, ids)
+        self._rejections = Rejections(raw.rows, ids, self._hashed)
         self._columns: dict[str, pa.Array] = {}
         self._missing: dict[str, np.ndarray] = {}
         self._texts: dict[str, parse.Parsed] = {}
@@ -254,5 +263,8 @@ class CanonicalRows:
 
     def _text(self, column: str) -> parse.Parsed:
         if column not in self._texts:
-            self._texts[column] = parse.parse_text(self._raw.rows.column(column))
+            text = parse.parse_text(self._raw.rows.column(column))
+            if column in self._hashed:
+                text = parse.Parsed(self._hashed[column].hash_all(text.values), text.bad)
+            self._texts[column] = text
         return self._texts[column]

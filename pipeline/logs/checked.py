@@ -34,6 +34,10 @@ class ConfigError(ValueError):
         parts = [part for part in (file, key) if part]
         super().__init__(f"{': '.join(parts)}: found {found}; expected {expected}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keeps the parts when a worker process hands the error on."""
+        return ConfigError, (self.key, self.found, self.expected, self.file)
+
     def inside(self, prefix: str, file: str | None = None) -> "ConfigError":
         """The same error seen from further out: `prefix` before the key, `file` before both."""
         joined = f"{prefix}{_dot(prefix, self.key)}{self.key}"

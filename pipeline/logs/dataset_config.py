@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pipeline.logs.checked import ConfigError, build, read_yaml, require, suggest
 from pipeline.logs.columns import ImpressionColumns, QuestionnaireColumns, Tables
 from pipeline.logs.feature_config import FeatureConfig
+from pipeline.logs.user_ids import Privacy
 
 
 @dataclass(frozen=True)
@@ -266,11 +267,18 @@ class DatasetConfig:
     slate: Slate = field(default_factory=Slate)
     split: Split = field(default_factory=Split)
     slice_by: tuple[str, ...] = ()
+    privacy: Privacy = field(default_factory=Privacy)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "DatasetConfig":
         """Reads a YAML file. Raises `ConfigError`."""
-        return build(cls, read_yaml(path), file=str(path))
+        config = build(cls, read_yaml(path), file=str(path))
+        key_file = config.privacy.user_id_key_file
+        if key_file is None:
+            return config
+        # The config goes on to other processes without its folder.
+        beside = Path(path).absolute().parent / Path(key_file).expanduser()
+        return dataclasses.replace(config, privacy=Privacy(str(beside)))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DatasetConfig":
@@ -389,8 +397,18 @@ class DatasetConfig:
         outcomes = self._outcome_columns()
         ids = {"user_id": self.columns.user_id, "item_id": self.columns.item_id}
         made: dict[str, str] = {}
+        hashed = {"impressions": self.columns.user_id}
+        if self.tables.users is not None:
+            hashed["users"] = self.users_key
         for index, feature in enumerate(self.features):
             at = f"features[{index}]"
+            if self.privacy.user_id_key_file is not None:
+                require(
+                    not feature.numeric or hashed.get(feature.table) != feature.column,
+                    f"{at}.kind",
+                    feature.kind,
+                    "id or categorical: user ids are hashed (privacy.user_id_key_file)",
+                )
             require(
                 feature.table == "impressions" or getattr(self.tables, feature.table) is not None,
                 f"{at}.table",

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.logs.user_ids import UserIdKey
+
 DEAD_LETTER_SCHEMA = pa.schema(
     [
         ("table", pa.string()),  # impressions, questionnaires, users, items
@@ -78,10 +80,16 @@ class Rejections:
     Args:
         batch: the rows as the file has them.
         ids: the columns that identify a row; every dead letter holds them.
+        hashed: columns with user ids, of which it holds the hashes.
     """
 
-    def __init__(self, batch: pa.RecordBatch, ids: Sequence[str]):
-        self._batch, self._ids = batch, tuple(ids)
+    def __init__(
+        self,
+        batch: pa.RecordBatch,
+        ids: Sequence[str],
+        hashed: Mapping[str, UserIdKey] | None = None,
+    ):
+        self._batch, self._ids, self._hashed = batch, tuple(ids), hashed or {}
         self._code = np.zeros(batch.num_rows, np.int16)
         self._reasons: list[tuple[str, tuple[str, ...]]] = []
 
@@ -122,8 +130,13 @@ class Rejections:
             reason, columns = self._reasons[code - 1]
             reasons.append(reason)
             shown = dict.fromkeys((*self._ids, *columns))
-            values.append({name: _raw(taken.column(name)[index]) for name in shown})
+            values.append({name: self._value(taken, name, index) for name in shown})
         return dead_letters(table, file, [*rows, *numbers[at].tolist()], reasons, values)
+
+    def _value(self, rows: pa.RecordBatch, column: str, index: int) -> Any:
+        value = _raw(rows.column(column)[index])
+        key = self._hashed.get(column)
+        return value if key is None else key.hash_value(value)
 
 
 def _raw(scalar: pa.Scalar) -> Any:

@@ -49,6 +49,7 @@ from pipeline.logs.files import (
     read_schema,
     require_columns,
 )
+from pipeline.logs.user_ids import UserIdKey
 from pipeline.logs.values import Kind, expected_type
 
 Wanted = list[tuple[str, Kind]]
@@ -84,7 +85,9 @@ def find_tables(
     Raises:
         LogError: no file matches, a file cannot be opened, a column is missing or of a wrong
             type, or the impressions, users or items table has no rows.
+        ConfigError: the key of the user ids cannot be read, or is too short.
     """
+    config.privacy.user_id_key()
     tables = {}
     for name in ("impressions", "questionnaires", "users", "items"):
         table = getattr(config.tables, name)
@@ -134,7 +137,8 @@ def no_impressions(config: DatasetConfig) -> pa.Table:
 
 def _impressions(config: DatasetConfig, part: LogPart, raw: RawBatch) -> Batch:
     roles, stand_in = config.columns, config.questionnaire.from_behaviours
-    rows = CanonicalRows(part, raw, [roles.user_id, roles.item_id])
+    hashed = _hashed(config, roles.user_id)
+    rows = CanonicalRows(part, raw, [roles.user_id, roles.item_id], hashed)
     rows.id("request_id", roles.request_id)
     rows.id("user_id", roles.user_id)
     rows.id("item_id", roles.item_id)
@@ -163,8 +167,9 @@ def read_questionnaires(config: DatasetConfig, part: LogPart) -> Iterator[Batch]
     codes |= dict.fromkeys(options.dissatisfied, DISSATISFIED)
     codes |= dict.fromkeys(options.uncertain, UNCERTAIN)
     codes |= dict.fromkeys(options.satisfied, SATISFIED)
+    hashed = _hashed(config, roles.user_id)
     for raw in _raw_batches(part, _wanted(config, "questionnaires")):
-        rows = CanonicalRows(part, raw, [roles.user_id, roles.item_id])
+        rows = CanonicalRows(part, raw, [roles.user_id, roles.item_id], hashed)
         rows.id("request_id", roles.request_id)
         rows.id("user_id", roles.user_id)
         rows.id("item_id", roles.item_id)
@@ -192,10 +197,11 @@ def read_features(config: DatasetConfig, parts: Sequence[LogPart]) -> FeatureTab
     """Reads all `parts` of the users or items table. Raises `LogError` like `read_impressions`."""
     table = parts[0].table
     key = config.users_key if table == "users" else config.items_key
+    hashed = _hashed(config, key) if table == "users" else {}
     batches = []
     for part in parts:
         for raw in _raw_batches(part, _wanted(config, table)):
-            rows = CanonicalRows(part, raw, [key])
+            rows = CanonicalRows(part, raw, [key], hashed)
             rows.id("id", key)
             for feature in config.features_of(table):
                 rows.feature(feature)
@@ -217,6 +223,11 @@ def read_features(config: DatasetConfig, parts: Sequence[LogPart]) -> FeatureTab
             missing[name] = missing.get(name, 0) + count
     rejected = pa.Table.from_batches([*(batch.rejected for batch in batches), letters])
     return FeatureTable(read.filter(pa.array(~repeated)), rejected, missing)
+
+
+def _hashed(config: DatasetConfig, column: str) -> dict[str, UserIdKey]:
+    key = config.privacy.user_id_key()
+    return {} if key is None else {column: key}
 
 
 def _wanted(config: DatasetConfig, table: str) -> Wanted:

@@ -123,7 +123,8 @@ class ImpressionStore:
         """The store in a folder.
 
         Raises:
-            SpanError: there is none, or it holds slates of other features.
+            SpanError: there is none, it holds slates of other features, or its user ids were hashed
+                with another key.
         """
         folder = Path(folder)
         try:
@@ -140,6 +141,10 @@ class ImpressionStore:
         if content["layout"] != _layout(dataset):
             problem = "the slates in the store have other features than the dataset config"
             raise SpanError(folder, problem, f"use the config it was made with, or {_START_AGAIN}")
+        if content.get("user_id_key") != _user_id_key(dataset):
+            problem = "its user ids were hashed with another key, or not hashed"
+            remedy = "give the key it was made with as privacy.user_id_key_file"
+            raise SpanError(folder, problem, f"{remedy}, or {_START_AGAIN}")
         return cls(folder, content)
 
     @property
@@ -267,6 +272,7 @@ def write_store(
     manifest = {
         "format": _FORMAT,
         "layout": _layout(dataset),
+        "user_id_key": _user_id_key(dataset),
         "clock_ms": clock_ms,
         "pair_groups": pair_groups,
         "processed": [
@@ -311,6 +317,11 @@ def _layout(dataset: DatasetConfig) -> str:
         "request": dataset.columns.request_id,
     }
     return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()
+
+
+def _user_id_key(dataset: DatasetConfig) -> str | None:
+    key = dataset.privacy.user_id_key()
+    return None if key is None else key.fingerprint
 
 
 def _spans(segments: Iterable[Segment]) -> int:
