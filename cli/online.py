@@ -223,7 +223,13 @@ def _of_full_run(place: Workdir, settings_file: Path | None) -> tuple[DatasetCon
             f"{place.root} holds no finished run, which fits the transform graph and the first "
             f"model; make one with: easq run --workdir {place.root} --dataset … --data-dir …"
         )
-    run = json.loads(place.report_json.read_text(encoding="utf-8"))["run"]
+    try:
+        run = json.loads(place.report_json.read_text(encoding="utf-8"))["run"]
+    except (ValueError, KeyError) as error:
+        raise JobError(
+            f"{place.report_json} is damaged ({error}); the full run of this folder, started "
+            "again, writes it anew from what is there"
+        ) from error
     try:
         dataset = DatasetConfig.from_dict(run["dataset_config"])
         if settings_file is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shlex
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.errors import JobError, first_cause
+from cli.errors import JobError
 
 if TYPE_CHECKING:
     from cli.progress_display import ProgressDisplay
@@ -213,12 +214,13 @@ def _run(
 def _simulated_logs(out: Path) -> dict[str, int]:
     """The default simulated logs; made once, as the same settings give the same bytes."""
     from cli.simulate import write_simulated_logs
+    from pipeline.whole_files import write_in_one_step
 
     receipt = out / "counts.json"
-    if receipt.exists():
+    with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: a damaged one
         return json.loads(receipt.read_text(encoding="utf-8"))
     counts = write_simulated_logs(out)
-    receipt.write_text(json.dumps(counts), encoding="utf-8")
+    write_in_one_step(receipt, json.dumps(counts))
     return counts
 
 
@@ -229,6 +231,7 @@ def _run_components(
     settings: RunSettings,
     display: ProgressDisplay,
 ) -> Artifacts:
+    from cli.run_failures import cause_in
     from pipeline.local_runner import ComponentEvent, local_pipeline, run_pipeline
     from pipeline.run_artifacts import last_run_artifacts
 
@@ -248,7 +251,7 @@ def _run_components(
     except Exception as error:
         LOGGER.exception("The run failed")
         raise JobError(
-            f"{running} failed: {first_cause(error)} (all of it: {place.framework_log})"
+            f"{running} failed: {cause_in(place, error)} (all of it: {place.framework_log})"
         ) from error
     return last_run_artifacts(place.metadata, dag.pipeline_info.pipeline_name)
 

@@ -28,6 +28,7 @@ from pipeline.beam_options import check_beam_args, require_local_workers, requir
 from pipeline.configs import MODEL_NAME, RunSettings
 from pipeline.logs.dataset_config import DatasetConfig, load_dataset_config
 from pipeline.logs.readers import find_tables
+from pipeline.sound_metadata import sound_metadata
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
@@ -80,10 +81,10 @@ class Workdir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Makes the folder and keeps a second run out of it.
+        """Makes the folder, keeps a second run out of it and looks whether it is sound.
 
         Raises:
-            RuntimeError: Another run holds the folder.
+            RuntimeError: Another run holds the folder, or its metadata database is damaged.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as file:
@@ -93,7 +94,8 @@ class Workdir:
                 raise RuntimeError(
                     f"{self.root}: another run is using this folder; wait for it or choose another"
                 ) from None
-            yield
+            with sound_metadata(self.metadata):
+                yield
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ def main() -> None:
     dataset = load_dataset_config(os.environ.get("EASQ_DATASET", "simulated"))
     find_tables(dataset, data_dir)
     workdir = Workdir(Path(os.environ.get("EASQ_WORKDIR", "easq_run")))
-    LocalDagRunner().run(local_pipeline(workdir, dataset, Path(data_dir), settings))
+    with workdir.locked():
+        LocalDagRunner().run(local_pipeline(workdir, dataset, Path(data_dir), settings))
 
 
 if __name__ == "__main__":

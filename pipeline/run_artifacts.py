@@ -46,7 +46,7 @@ def last_run_artifacts(
     runs = store.get_children_contexts_by_context(pipeline.id)
     run = max(
         (context for context in runs if context.type == "pipeline_run"),
-        key=lambda context: context.create_time_since_epoch,
+        key=lambda context: context.id,  # a clock may be put back
     )
     executions = {execution.id: execution for execution in store.get_executions_by_context(run.id)}
     nodes = {

@@ -25,6 +25,7 @@ from pipeline.configs import TrainerSettings
 from pipeline.embedding_projector import write_projector
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.plain_data import plain
+from pipeline.record_files import require_whole
 from pipeline.training_board import TrainingBoard
 from pipeline.training_processes import train_in_processes
 from pipeline.training_record import TrainingRecord
@@ -67,6 +68,7 @@ def run_fn(fn_args: Any) -> None:
     dense_files = split_files(fn_args.train_files, "train")
     answered_files = split_files(fn_args.train_files, "answered")
 
+    require_whole(_examples_folder(fn_args.train_files))
     session = TrainingSession(settings, config, fn_args.transform_graph_path, strategy)
     if fn_args.base_model:
         session.restore(checkpoint_beside(fn_args.base_model))
@@ -119,12 +121,16 @@ def train_slates(dense_files: list[str]) -> int | None:
     """Slates of the train split, from ExampleGen's counts beside the splits; `None` without
     them.
     """
-    examples_dir = os.path.dirname(os.path.dirname(dense_files[0]))
-    path = os.path.join(examples_dir, "counts.json")
+    path = os.path.join(_examples_folder(dense_files), "counts.json")
     if not tf.io.gfile.exists(path):
         return None
     with tf.io.gfile.GFile(path) as file:
         return int(json.load(file)["slates"]["train"])
+
+
+def _examples_folder(files: list[str]) -> str:
+    """The folder of the splits, of files or of patterns of them."""
+    return os.path.dirname(os.path.dirname(files[0]))
 
 
 def write_record(directory: str, session: TrainingSession, record: TrainingRecord) -> None:

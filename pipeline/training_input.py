@@ -12,9 +12,13 @@ so that training can go on with the next span of a log.
 
 from __future__ import annotations
 
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -165,24 +169,64 @@ class AnsweredSlates:
             learnt=int(is_learnt.sum()),
         )
 
+    def without(self, slates: np.ndarray) -> AnsweredSlates:
+        """What is left when some slates are taken out.
+
+        Args:
+            slates: bool `[slates]`, which ones. A group of which the anchor, its last slate, is
+                among them goes as a whole.
+        """
+        sizes = np.diff(self.group_end, prepend=0)
+        stays = ~slates[self.group_end - 1]
+        rows = np.repeat(stays, sizes) & ~slates
+        left = np.add.reduceat(rows, self.group_end - sizes) if len(sizes) else sizes
+        return AnsweredSlates(
+            {name: value[rows] for name, value in self.tensors.items()},
+            np.cumsum(left[stays]).astype(np.int64),
+            self.arrival[stays],
+            learnt=int(stays[: self.learnt].sum()),
+        )
+
     def __len__(self) -> int:
         return len(self.tensors["pair_group"])
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | BinaryIO) -> None:
         """Writes an uncompressed `.npz` file."""
         arrays = {f"slates/{name}": value for name, value in self.tensors.items()}
         np.savez(path, group_end=self.group_end, arrival=self.arrival, learnt=self.learnt, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> AnsweredSlates:
-        """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            tensors = {
-                name.removeprefix("slates/"): file[name]
-                for name in file.files
-                if name.startswith("slates/")
-            }
-            return cls(tensors, file["group_end"], file["arrival"], int(file["learnt"]))
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"the checksum of {damaged} is that of another content")
+            with np.load(path, allow_pickle=False) as file:
+                tensors = {
+                    name.removeprefix("slates/"): file[name]
+                    for name in file.files
+                    if name.startswith("slates/")
+                }
+                return cls(tensors, file["group_end"], file["arrival"], int(file["learnt"]))
+        # What the zip format can be broken in, its libraries tell in many ways.
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            ValueError,
+            KeyError,
+            EOFError,
+            OSError,
+            NotImplementedError,
+            RuntimeError,
+            struct.error,
+        ) as error:
+            raise ValueError(f"{path} is damaged ({error}). Use an older checkpoint.") from error
 
 
 def training_batches(

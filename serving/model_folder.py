@@ -57,7 +57,7 @@ def _check_sums(path: str) -> None:
         with open(sums, "rb") as listed:
             lines = listed.read().decode("utf-8").splitlines()
         for line in lines:
-            found = re.fullmatch(r"([0-9a-f]{64})  ([^/\0].*)", line)
+            found = re.fullmatch(r"([0-9a-f]{64})  ([^/\0][^\0]*)", line)
             if found is None or ".." in found[2].split("/"):
                 raise _damaged(f"{sums} has a line that is no checksum and file: {line[:80]!r}")
             with open(os.path.join(path, found[2]), "rb") as file:

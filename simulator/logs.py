@@ -244,6 +244,8 @@ class ParquetFile:
             compression="snappy",
             use_dictionary=[name for name in schema.names if name not in whole + fractions],
             column_encoding=dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
+            # Readers that look at it tell a page that is damaged.
+            write_page_checksum=True,
         )
         self._waiting: list[pa.Table] = []
         self._rows = 0

@@ -10,13 +10,15 @@ from tfx.components.evaluator import executor
 from tfx.components.evaluator.component import Evaluator
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
 from tfx.types.channel import BaseChannel
-from tfx.types.standard_component_specs import BASELINE_MODEL_KEY
+from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, EXAMPLES_KEY
 from tfx.utils import path_utils
 
 from pipeline.configs import GateSettings
 from pipeline.evaluation.eval_config import eval_config
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.record_files import require_whole
 
 
 class _Executor(executor.Executor):
@@ -31,6 +33,7 @@ class _Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
+        require_whole(artifact_utils.get_single_uri(input_dict[EXAMPLES_KEY]))
         given = input_dict.get(BASELINE_MODEL_KEY, [])
         inputs = {**input_dict, BASELINE_MODEL_KEY: [one for one in given if _holds_model(one)]}
         super().Do(inputs, output_dict, exec_properties)

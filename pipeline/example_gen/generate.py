@@ -14,6 +14,7 @@ from pipeline.logs.errors import LogError
 from pipeline.logs.files import LogPart
 from pipeline.logs.places import file_size
 from pipeline.logs.readers import find_tables
+from pipeline.record_files import write_sizes
 
 SPLITS = ("train", "eval", "answered")
 # A shard of users from so many bytes of files takes a few hundred megabytes when it is built.
@@ -26,7 +27,7 @@ def generate_examples(
     output_uri: str,
     make_pipeline: Callable[[], beam.Pipeline],
 ) -> dict[str, Any]:
-    """Writes the splits train, eval and answered, `counts.json` and `dead_letters/`.
+    """Writes the splits train, eval and answered, `counts.json`, `files.json`, `dead_letters/`.
 
     Args:
         config: the dataset.
@@ -45,6 +46,7 @@ def generate_examples(
     with make_pipeline() as pipeline:
         make_examples(pipeline, config, tables, output, shards=_shards(tables))
     output.tidy()
+    write_sizes(output_uri)
     report = output.read_counts()
     for split in ("train", "eval"):
         if not report["slates"][split]:

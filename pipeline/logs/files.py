@@ -198,7 +198,8 @@ def _read_parquet(part: LogPart, columns: Sequence[str]) -> Iterator[RawBatch]:
     with (
         _reading(part.path),
         open_file(part.path) as source,
-        pq.ParquetFile(source, pre_buffer=ahead) as file,
+        # Where the writer left checksums: what can be decompressed may still be damaged.
+        pq.ParquetFile(source, pre_buffer=ahead, page_checksum_verification=True) as file,
     ):
         batches = file.iter_batches(
             batch_size=BATCH_ROWS, row_groups=part.row_groups, columns=list(columns)

@@ -32,7 +32,7 @@ from pipeline.online.full_fit_log import store_of_full_fit
 from pipeline.online.impression_store import ImpressionStore, StoreLimits
 from pipeline.online.learner import Learner
 from pipeline.online.span_pipeline import create_span_pipeline
-from pipeline.online.spans import Span, fingerprint
+from pipeline.online.spans import Span, SpanError, fingerprint
 from pipeline.online.state import (
     Commit,
     OnlineFolder,
@@ -42,6 +42,7 @@ from pipeline.online.state import (
     read_state,
     write_state,
 )
+from pipeline.online.store_sums import require_whole_store
 from pipeline.online.versions import follow_state
 from pipeline.report.model_card import span_card, write_card
 from pipeline.run_artifacts import RunArtifact, last_run_artifacts
@@ -374,7 +375,9 @@ def _with_good_checkpoint(state: OnlineState, learner: Learner, notes: list[str]
         newest = state.newest
         try:
             learner.hold(newest.model)
-        except (OSError, ValueError) as error:
+            if newest.store is not None:
+                require_whole_store(Path(newest.store))
+        except (OSError, ValueError, SpanError) as error:
             if len(state.commits) == 1:
                 raise RuntimeError(
                     f"no good checkpoint is left ({error}); make a new full fit with easq run"

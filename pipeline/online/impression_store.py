@@ -47,10 +47,11 @@ from pipeline.online.segments import (
     write_segment,
 )
 from pipeline.online.spans import Fingerprint, Span, SpanError
+from pipeline.online.store_sums import write_sums
 from pipeline.whole_files import whole_file
 
-_MANIFEST = "store.json"
-_WAITING, _ACTIVITY = "waiting.arrow", "activity.arrow"
+MANIFEST = "store.json"
+STORE_WAITING, STORE_ACTIVITY = "waiting.arrow", "activity.arrow"
 _FORMAT = 1
 # Spans of before are told from new ones by name; so many names are remembered.
 _REMEMBERED_SPANS = 10_000
@@ -99,6 +100,7 @@ class ImpressionStore:
     """A store as one span left it, or an empty one.
 
     Attributes:
+        folder: where it lies; None: it is empty.
         clock_ms: the newest time seen so far; 0 at the beginning.
         pair_groups: how many were numbered so far.
         processed: the spans so far, in the order in which they were taken.
@@ -106,7 +108,7 @@ class ImpressionStore:
     """
 
     def __init__(self, folder: Path | None, content: Mapping[str, Any]) -> None:
-        self._folder = folder
+        self.folder = folder
         self.clock_ms: int = content["clock_ms"]
         self.pair_groups: int = content["pair_groups"]
         self.processed = tuple(ProcessedSpan(*span) for span in content["processed"])
@@ -128,13 +130,13 @@ class ImpressionStore:
         """
         folder = Path(folder)
         try:
-            content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SpanError(
                 folder, "holds no impression store", "take the one of the last finished span"
             ) from None
         except ValueError as error:
-            raise SpanError(folder / _MANIFEST, f"is damaged ({error})", _START_AGAIN) from None
+            raise SpanError(folder / MANIFEST, f"is damaged ({error})", _START_AGAIN) from None
         if content["format"] != _FORMAT:
             found = f"the store is of format {content['format']}, not {_FORMAT}"
             raise SpanError(folder, found, _START_AGAIN)
@@ -150,16 +152,16 @@ class ImpressionStore:
     @property
     def waiting(self) -> pa.Table:
         """The answers that wait for their impression, see `WAITING_ROWS`."""
-        if self._folder is None:
+        if self.folder is None:
             return WAITING_ROWS.empty_table()
-        return read_table(self._folder / _WAITING)
+        return read_table(self.folder / STORE_WAITING)
 
     @property
     def activity(self) -> pa.Table:
         """Likes of each item and requests of each user over all segments, see `ACTIVITY`."""
-        if self._folder is None:
+        if self.folder is None:
             return ACTIVITY.empty_table()
-        return read_table(self._folder / _ACTIVITY)
+        return read_table(self.folder / STORE_ACTIVITY)
 
     def is_new(self, span: Span, mark: Fingerprint) -> bool:
         """Whether a span was not taken yet.
@@ -244,7 +246,7 @@ def write_store(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MANIFEST).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
     for path in folder.iterdir():
         path.unlink()
     window_ms = dataset.pair_window.hours * MS_PER_HOUR + limits.delay_ms
@@ -265,8 +267,8 @@ def write_store(
         [segment.activity for segment in added],
         [segment.activity for segment in gone],
     )
-    write_table(folder / _ACTIVITY, activity)
-    write_table(folder / _WAITING, waiting)
+    write_table(folder / STORE_ACTIVITY, activity)
+    write_table(folder / STORE_WAITING, waiting)
     segments = few_segments([*kept_here, *added], folder)
     done = ProcessedSpan(span.number, span.name, mark.digest)
     manifest = {
@@ -281,8 +283,9 @@ def write_store(
         ],
         "segments": [asdict(segment.info) for segment in segments],
     }
-    with whole_file(folder / _MANIFEST) as partial:
+    with whole_file(folder / MANIFEST) as partial:
         partial.write_text(json.dumps(manifest) + "\n", encoding="utf-8")
+    write_sums(folder, before.folder)
     full = [segment for segment in alive if segment not in kept]
     return StoreReport(
         spans=_spans(segments),
@@ -299,7 +302,7 @@ def remove_old_stores(folders: Sequence[str | Path], keep: int) -> list[Path]:
     """Deletes all but the last `keep` of the stores (oldest first); returns what was deleted."""
     old = [Path(folder) for folder in (folders[:-keep] if keep else folders)]
     for folder in old:
-        (folder / _MANIFEST).unlink(missing_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     return old
 

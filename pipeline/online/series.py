@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.online.state import write_in_one_step
 from pipeline.plain_data import plain
+from pipeline.whole_files import write_in_one_step
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:

@@ -38,6 +38,7 @@ from pipeline.online.span_counts import span_counts
 from pipeline.online.span_slates import SpanSlates, span_slates
 from pipeline.online.span_tables import read_span
 from pipeline.online.spans import Span, SpanError, fingerprint
+from pipeline.record_files import write_sizes
 
 SPLITS = ("train", "answered", "holdout", "holdout_late")
 
@@ -109,6 +110,7 @@ def write_span_examples(
     )
     output.write_counts(report)
     output.tidy()
+    write_sizes(output.uri)
     return report
 
 

@@ -161,7 +161,7 @@ class _Writer:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = pa.output_stream(str(path), compression="detect")
         if path.name.endswith(".parquet"):
-            self._writer = pq.ParquetWriter(self._stream, schema)
+            self._writer = pq.ParquetWriter(self._stream, schema, write_page_checksum=True)
         else:
             self._writer = pa.csv.CSVWriter(self._stream, schema)
 

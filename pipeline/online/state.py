@@ -8,15 +8,17 @@ last file it replaced, so no span is lost and none is learnt twice.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.local_runner import Workdir
-from pipeline.whole_files import sync_folder
+from pipeline.whole_files import write_in_one_step
 
 FORMAT = 2
+_CHECKSUM = "sha256"
+_REMEDY = "take it from a backup, or delete it: learning then begins again at the full fit"
 
 
 @dataclass(frozen=True)
@@ -226,31 +228,31 @@ def read_state(path: Path) -> OnlineState | None:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}; {_REMEDY}") from error
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise ValueError(f"{path} is not of format {FORMAT}")
-    document["commits"] = tuple(Commit(**commit) for commit in document["commits"])
-    document["versions"] = tuple(Version(**version) for version in document["versions"])
-    document["best"] = Version(**document["best"])
-    return OnlineState(**document)
+        raise ValueError(f"{path} is not of format {FORMAT}; {_REMEDY}")
+    # Files of earlier releases have none.
+    if document.pop(_CHECKSUM, None) not in (None, _checksum(document)):
+        raise ValueError(f"{path} is damaged: its checksum is that of another content; {_REMEDY}")
+    try:
+        document["commits"] = tuple(Commit(**commit) for commit in document["commits"])
+        document["versions"] = tuple(Version(**version) for version in document["versions"])
+        document["best"] = Version(**document["best"])
+        return OnlineState(**document)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {_REMEDY}") from error
 
 
 def write_state(path: Path, state: OnlineState) -> None:
     """Replaces the state in one step."""
-    write_in_one_step(path, json.dumps({"format": FORMAT, **dataclasses.asdict(state)}, indent=1))
+    document = dataclasses.asdict(state)
+    sealed = {"format": FORMAT, **document, _CHECKSUM: _checksum(document)}
+    write_in_one_step(path, json.dumps(sealed, indent=1))
 
 
-def write_in_one_step(path: Path, text: str) -> None:
-    """Replaces a file so that its old or its new content is there after any crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_name(f".{path.name}.new")
-    with written.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(written, path)
-    sync_folder(path.parent)
+def _checksum(document: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def artifact_uri(root: Path, component: str, output: str) -> str:

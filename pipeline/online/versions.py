@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.configs import MODEL_NAME
-from pipeline.online.state import OnlineFolder, OnlineState, write_in_one_step
+from pipeline.online.state import OnlineFolder, OnlineState
 from pipeline.version_folder import new_version
-from pipeline.whole_files import sync_folder
+from pipeline.whole_files import sync_folder, write_in_one_step
 
 ORIGIN = "origin.json"
 

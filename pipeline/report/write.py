@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.report.html import render_html
+from pipeline.whole_files import write_in_one_step
 
 if TYPE_CHECKING:
     from pipeline.local_runner import Workdir
@@ -20,5 +21,5 @@ def write_report(report: Mapping[str, Any], workdir: Workdir) -> None:
         workdir: The run's folder.
     """
     text = json.dumps(report, indent=1, allow_nan=False)
-    workdir.report_json.write_text(text, encoding="utf-8")
-    workdir.report_html.write_text(render_html(report), encoding="utf-8")
+    write_in_one_step(workdir.report_json, text)
+    write_in_one_step(workdir.report_html, render_html(report))

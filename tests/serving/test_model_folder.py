@@ -48,7 +48,9 @@ def test_an_absent_file_is_refused_by_name(version: Path) -> None:
     assert "saved_model.pb was pushed" in str(refusal(version))
 
 
-@pytest.mark.parametrize("line", [b"no digest", b"\xff\xfe", b"0" * 64 + b"  ../../etc/passwd"])
+@pytest.mark.parametrize(
+    "line", [b"no digest", b"\xff\xfe", b"0" * 64 + b"  ../../etc/passwd", b"0" * 64 + b"  a\0b"]
+)
 def test_checksums_that_are_damaged_are_refused(version: Path, line: bytes) -> None:
     (version / CHECKSUMS).write_bytes(line)
     assert f"{version}/{CHECKSUMS}" in str(refusal(version))
