@@ -16,6 +16,7 @@ _SECTIONS = {
         "report": ("cli.report", "Show a finished run again, or compare two of them."),
         "online": ("cli.online", "Learn spans of logs as they land; push what passes the gate."),
         "spans": ("cli.spans", "Cut a log into span folders for easq online."),
+        "users": ("cli.users", "Hash user ids as the logs' are, or forget users."),
         "kubeflow": ("cli.kubeflow", "Compile the pipeline for Kubeflow Pipelines or Vertex AI."),
     },
     "From a model to rankings": {

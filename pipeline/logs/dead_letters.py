@@ -49,7 +49,7 @@ def dead_letters(
         return [value] * count if isinstance(value, str) else value
 
     text = [
-        json.dumps({name: _plain(value) for name, value in row.items()}, ensure_ascii=False)
+        json.dumps({name: plain_value(value) for name, value in row.items()}, ensure_ascii=False)
         for row in values
     ]
     columns = [[table] * count, each(file), np.asarray(rows, np.int64), each(reason), text]
@@ -62,7 +62,7 @@ def dead_letters(
     )
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value as JSON can hold it: infinite numbers, times and bytes as text, long text cut."""
     if value is None or isinstance(value, bool | int):
         return value

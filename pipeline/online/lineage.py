@@ -31,16 +31,16 @@ def learnt_spans(metadata_file: Path, model: str) -> list[str]:
         known = store.get_artifacts_by_uri(uri)
         if not known:
             raise ValueError(f"{metadata_file} does not know the model {uri}")
-        inputs = _inputs(store, known[0])
+        inputs = inputs_of(store, known[0])
         if "base_model" not in inputs:  # the full fit
             break
-        made_by = _maker(store, inputs["examples"])
-        spans.append(made_by.custom_properties["span"].string_value)
+        maker = made_by(store, inputs["examples"])
+        spans.append(maker.custom_properties["span"].string_value)
         uri = inputs["base_model"].uri
     return spans[::-1]
 
 
-def _maker(
+def made_by(
     store: mlmd.MetadataStore, artifact: metadata_store_pb2.Artifact
 ) -> metadata_store_pb2.Execution:
     """The execution that made an artifact; importing it later does not count."""
@@ -50,11 +50,11 @@ def _maker(
     return execution
 
 
-def _inputs(
+def inputs_of(
     store: mlmd.MetadataStore, artifact: metadata_store_pb2.Artifact
 ) -> dict[str, metadata_store_pb2.Artifact]:
     """By key, what the execution was given that made an artifact."""
-    execution = _maker(store, artifact)
+    execution = made_by(store, artifact)
     events = [
         event
         for event in store.get_events_by_execution_ids([execution.id])

@@ -31,7 +31,7 @@ ACTIVITY = pa.schema([("what", pa.string()), ("id", pa.string()), ("number", pa.
 @dataclass(frozen=True)
 class SegmentInfo:
     """One segment in the manifest: its (last) span, newest time (ms), slates, arrivals, size, and
-    of how many spans it is.
+    of how many spans it is, and how often users were taken out of it.
     """
 
     number: int
@@ -40,6 +40,7 @@ class SegmentInfo:
     arrivals: int
     bytes: int
     spans: int
+    edition: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,22 @@ class Segment:
         return read_table(self.path(_ACTIVITY))
 
     def path(self, part: str) -> Path:
-        return self._folder / f"span-{self.info.number}.{part}.arrow"
+        edition = f"-{self.info.edition}" if self.info.edition else ""
+        return self._folder / f"span-{self.info.number}{edition}.{part}.arrow"
 
 
-def write_segment(folder: Path, number: int, content: SegmentContent, spans: int = 1) -> Segment:
+def write_segment(
+    folder: Path, number: int, content: SegmentContent, spans: int = 1, edition: int = 0
+) -> Segment:
     """Writes the files of a segment into the folder of a store."""
     info = SegmentInfo(
-        number, content.newest_ms, content.slates.num_rows, content.answered.num_rows, 0, spans
+        number,
+        content.newest_ms,
+        content.slates.num_rows,
+        content.answered.num_rows,
+        bytes=0,
+        spans=spans,
+        edition=edition,
     )
     segment = Segment(folder, info)
     write_arrays(segment.path(_KEYS), content.keys)
