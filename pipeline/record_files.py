@@ -24,7 +24,7 @@ def write_sizes(folder: str) -> None:
     """
     sizes = {}
     for place, _, names in tf.io.gfile.walk(folder):
-        for name in names:
+        for name in set(names) - {SIZES_FILE}:  # that of an earlier try
             path = os.path.join(place, name)
             sizes[os.path.relpath(path, folder)] = tf.io.gfile.stat(path).length
     with tf.io.gfile.GFile(os.path.join(folder, SIZES_FILE), "w") as file:

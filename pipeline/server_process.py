@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -20,19 +20,11 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from pipeline.child_process import ending_with_us
+
 _CALL_SECONDS = 30.0
 _POLL_SECONDS = 0.2
 _LOG_TAIL_LINES = 40
-# Has the kernel end the server with this process, however that ends, and becomes the server. (A
-# `preexec_fn` would run Python in a fork of a process that is full of threads.)
-_BECOME_SERVER = """
-import ctypes, os, signal, sys
-try:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-except AttributeError:
-    pass  # Linux only
-os.execv(sys.executable, [sys.executable, "-m", "serving", *sys.argv[1:]])
-"""
 _State = get_model_status_pb2.ModelVersionStatus.State
 
 
@@ -75,7 +67,8 @@ class ServerProcess:
     def __enter__(self) -> ServerProcess:
         port = free_port() if self._port is None else self._port
         self._address = f"127.0.0.1:{port}"
-        command = [sys.executable, "-c", _BECOME_SERVER, f"--port={port}", *self._model_flags]
+        flags = [f"--port={port}", *self._model_flags]
+        command = ending_with_us("-m", "serving", *flags, by=signal.SIGTERM)
         # A model that cannot be loaded ends the process at once.
         command += ["--max_num_load_retries=0"]
         # The server's package lies beside this one, whether installed or not.

@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.child_process import ending_with_us
 from pipeline.configs import TrainerSettings
 from pipeline.logs.checked import require
 from pipeline.progress import LOGGER, Progress
@@ -80,10 +81,9 @@ def _command(fn_args: Any, settings: TrainerSettings, folder: Path) -> list[str]
     }
     if fn_args.base_model:
         options["base-model"] = os.path.dirname(fn_args.base_model)
-    return [
-        *(sys.executable, "-m", "pipeline.training_worker"),
-        *(f"--{name}={value}" for name, value in options.items()),
-    ]
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    # Else they would go on, for hours, for a Trainer that was killed and started again.
+    return ending_with_us("-m", "pipeline.training_worker", *flags, by=signal.SIGKILL)
 
 
 class _Workers:

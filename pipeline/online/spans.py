@@ -162,7 +162,12 @@ def incomplete_because(
     quiet = (time.time() if now is None else now) - newest
     if quiet >= settle_seconds:
         return None
-    return f"it holds no {SUCCESS_FILE} file and changed {max(quiet, 0):.0f} s ago"
+    if quiet < 0:
+        return (
+            f"it holds no {SUCCESS_FILE} file and changed {-quiet:.0f} s from now: the clock of "
+            f"whoever wrote it, or of this machine, is off; add {SUCCESS_FILE} once it is complete"
+        )
+    return f"it holds no {SUCCESS_FILE} file and changed {quiet:.0f} s ago"
 
 
 def data_files(folder: Path) -> Iterator[Path]:

@@ -61,6 +61,7 @@ def build_report(
     from pipeline.report.collisions import collisions
     from pipeline.report.data_part import anomalies_part, data_part
     from pipeline.report.evaluation_part import evaluation_part
+    from pipeline.report.repeat import environment, examples_digest
 
     examples = artifacts["LogExampleGen"]["examples"]
     statistics = artifacts["StatisticsGen"]["statistics"].uri
@@ -77,6 +78,7 @@ def build_report(
                 "method": settings.trainer.method,
                 "seed": settings.trainer.seed,
                 "versions": installed_versions(),
+                "environment": environment(),
                 "settings": settings.to_dict(),
                 "dataset_config": dataset.to_dict(),
             },
@@ -97,6 +99,7 @@ def build_report(
             "lineage": {
                 "logs": examples.properties.get(LOGS),
                 "fingerprint": examples.properties.get("input_fingerprint"),
+                "examples_sha256": examples_digest(Path(examples.uri)),
                 "artifacts": {
                     component: {
                         key: os.path.relpath(artifact.uri, root.resolve())

@@ -1,5 +1,6 @@
 """What is in report.json, and where it comes from."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from pipeline.configs import RunSettings
 from pipeline.logs.dataset_config import DatasetConfig
 from pipeline.report import build_report
+from pipeline.report.repeat import examples_digest
 from pipeline.run_artifacts import RunArtifact
 from tests.pipeline.report.conftest import report_of
 from tests.pipeline.slate_stubs import DATASET
@@ -24,6 +26,23 @@ def test_run_says_how_it_can_be_repeated(report):
     assert DatasetConfig.from_dict(run["dataset_config"]) == DatasetConfig.from_dict(DATASET)
     assert RunSettings.from_dict(run["settings"]) == RunSettings()
     assert run["versions"]["keras"].startswith("3.")
+    environment = run["environment"]
+    assert environment["packages"]["keras"] == run["versions"]["keras"]
+    assert environment["python"].startswith("3.")
+    assert environment["cores"] >= 1
+    assert environment["processor"]
+
+
+def test_run_says_which_code_and_which_data_it_was(report, tmp_path):
+    assert len(report["run"]["environment"]["code_sha256"]) == 64
+    (tmp_path / "Split-train").mkdir()
+    (tmp_path / "Split-train" / "a").write_bytes(b"one")
+    (tmp_path / "counts.json").write_text("not looked at")
+    line = f"{hashlib.sha256(b'one').hexdigest()}  Split-train/a\n"
+    digest = examples_digest(tmp_path)
+    assert digest == hashlib.sha256(line.encode()).hexdigest()
+    (tmp_path / "Split-train" / "a").write_bytes(b"two")
+    assert examples_digest(tmp_path) != digest
 
 
 def test_steps_keep_their_order_and_say_what_was_cached(report):
