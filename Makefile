@@ -11,7 +11,7 @@ PROCESSES ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-slow lint docs bench lock setup clean
+.PHONY: help run serve test faults test-slow lint docs bench lock setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -24,6 +24,9 @@ serve: setup ## serve the models that `make run` pushed, on loopback
 
 test: lint ## lint, and every test that does not take minutes
 	$(BIN)/pytest -m "not slow" -n $(PROCESSES) --dist loadfile $(ARGS)
+
+faults: setup ## break everything on purpose: kills, full and failing disks, damaged files (an hour)
+	$(BIN)/pytest tests/faults tests/pipeline/online/test_kills.py $(ARGS)
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/pytest -m slow $(ARGS)

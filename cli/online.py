@@ -119,6 +119,7 @@ def command(
         return
     if watch is None:
         raise click.UsageError("--watch is needed: the folder in which the spans land")
+    from cli.run_failures import failure
     from pipeline.logs.checked import ConfigError
     from pipeline.logs.errors import LogError
     from pipeline.online.spans import SpanError
@@ -134,7 +135,7 @@ def command(
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     except (LogError, SpanError, OSError, RuntimeError, ValueError) as error:
-        raise JobError.of(error) from error
+        raise failure(place, error) from error
 
 
 @command.command("status", epilog="Example: easq online status --workdir easq_run")

@@ -110,6 +110,7 @@ def command(
     Leaves report.json, report.html and serving_model/easq/<version>/ in the work folder. A model
     that is not blessed is not pushed; the report says why.
     """
+    from cli.run_failures import failure
     from pipeline.local_runner import Workdir
     from pipeline.logs.checked import ConfigError
     from pipeline.logs.dataset_config import load_dataset_config
@@ -144,7 +145,7 @@ def command(
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     except (LogError, OSError, RuntimeError) as error:
-        raise JobError.of(error) from error
+        raise failure(place, error) from error
 
 
 def _settings(

@@ -7,7 +7,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from cli.errors import first_cause
+from cli.errors import JobError, first_cause
 
 if TYPE_CHECKING:
     from pipeline.local_runner import Workdir
@@ -31,6 +31,11 @@ def cause_in(place: Workdir, error: BaseException) -> str:
             if found:
                 return found
     return first_cause(error)
+
+
+def failure(place: Workdir, error: Exception) -> JobError:
+    """How a command ends that failed outside the components."""
+    return JobError(_no_space(place)) if _FULL.search(_all_said(error)) else JobError.of(error)
 
 
 def _no_space(place: Workdir) -> str:
