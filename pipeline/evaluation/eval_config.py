@@ -3,8 +3,9 @@
 The gate has two sides. *Satisfaction*: the dataset's primary metric must exceed the random
 ranking's, must not be demonstrably below the popularity ranking's, and must not fall behind the
 last blessed model's. *Behaviour*: NDCG@10 must not fall behind the last blessed model's. Without a
-last blessed model (a first run) only the comparisons with the other rankings apply. All limits are
-on the whole eval split: on a slice, few answers would make the gate a lottery.
+last blessed model (a first run) only the comparisons with the other rankings apply. A model whose
+scores are all the same, or spread beyond all bounds, is refused whatever its metrics. All limits
+are on the whole eval split: on a slice, few answers would make the gate a lottery.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline.configs import GateSettings
 from pipeline.evaluation.slate_extractor import ANSWERED, USER_ACTIVITY
-from pipeline.evaluation.user_metrics import MODEL, over
+from pipeline.evaluation.user_metrics import MODEL, SPREAD, TIED, over
 from pipeline.logs.dataset_config import DatasetConfig
 
 SIGNATURE = "serving_examples"
 GUARDRAIL = "behaviour_ndcg@10"
+# Of a candidate's score within its slate. Trained rankers spread by less than 20.
+EXPLODED_SPREAD = 1000.0
+# Candidates that look alike tie, but hardly ever nearly all of them.
+ALL_TIED = 0.99
 
 
 def is_simulated(dataset: DatasetConfig) -> bool:
@@ -82,12 +87,20 @@ def _thresholds(gate: GateSettings, primary: str) -> dict[str, config_pb2.Metric
         f"{over('popularity')}/{primary}/high": _at_least(0.0),
         f"{MODEL}/{primary}": _change_at_least(-gate.satisfaction_loss),
         f"{MODEL}/{GUARDRAIL}": _change_at_least(-gate.behaviour_loss),
+        f"{MODEL}/{TIED}": _at_most(ALL_TIED),
+        f"{MODEL}/{SPREAD}": _at_most(EXPLODED_SPREAD),
     }
 
 
 def _at_least(value: float) -> config_pb2.MetricThreshold:
     threshold = config_pb2.MetricThreshold()
     threshold.value_threshold.lower_bound.value = value
+    return threshold
+
+
+def _at_most(value: float) -> config_pb2.MetricThreshold:
+    threshold = config_pb2.MetricThreshold()
+    threshold.value_threshold.upper_bound.value = value
     return threshold
 
 

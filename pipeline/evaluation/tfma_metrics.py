@@ -84,7 +84,7 @@ class ScoreSlates(metric_types.Preprocessor):
             raise ValueError(
                 f"{model} gave {scores[place]} for candidate {place} of request "
                 f"{record.request_id!r}; a score must be a finite number. Training has diverged: "
-                "look at the losses, lower the learning rate"
+                "look at the losses, lower trainer.model.learning_rate"
             )
         yield record, ranker_scores(record, scores, simulated=self._simulated)
 

@@ -41,6 +41,8 @@ BASELINES = ("popularity", "random")
 # Ranks by the true satisfaction: what a perfect model would get. In simulations only.
 ORACLE = "oracle"
 
+TIED = "tied_candidates"
+SPREAD = "score_spread"
 HIT_CUTOFFS = (1, 5, 10)
 NDCG_CUTOFFS = (5, 10, 20)
 LIST_METRICS = (
@@ -94,17 +96,18 @@ def evaluate(kept: Kept, *, simulated: bool, seed: int) -> Evaluated:
         Of the values: `<ranker>/<metric>`, with `/low`, `/high` (95 %), `/n_users` and for pair
         metrics `/n_pairs`; `model_over_<baseline>/<metric>` with `/low` and `/high`, paired by
         user; `<ranker>/tied_candidates`, the share of listed candidates that tie with another of
-        the same user; and counts `data/…`. A metric that no user has is NaN, as is an interval
+        the same user; `model/score_spread`, the standard deviation of the scores around the mean
+        of their slate; and counts `data/…`. A metric that no user has is NaN, as is an interval
         from fewer than two users.
     """
     rankers = ranker_names(simulated=simulated)
     found = user_values(kept, simulated=simulated)
     names = found.names
 
-    result: dict[str, float] = {}
+    result: dict[str, float] = {f"{MODEL}/{SPREAD}": _spread(kept)}
     means = bootstrap_means(np.concatenate(found.values, axis=1), seed=seed)
     for index, ranker in enumerate(rankers):
-        result[f"{ranker}/tied_candidates"] = float(found.tied[index])
+        result[f"{ranker}/{TIED}"] = float(found.tied[index])
         for offset, name in enumerate(names):
             column = index * len(names) + offset
             result[f"{ranker}/{name}"] = float(means.mean[column])
@@ -179,6 +182,19 @@ def user_values(kept: Kept, *, simulated: bool) -> UserValues:
         tied_rows = metrics.tied_rows(listed_user, n_users, scores).sum()
         tied.append(tied_rows / max(len(scores), 1))
     return UserValues(users, names, np.stack(tables), pairs, np.array(tied))
+
+
+def _spread(kept: Kept) -> float:
+    """Of the model's scores of listed candidates; 0 where none is listed."""
+    if not len(kept.list_user):
+        return 0.0
+    kept = _sorted(kept)  # or the sum would depend on the order of the slates
+    scores = kept.list_scores[0]
+    slates = np.stack([kept.list_user, kept.list_request], axis=1)
+    _, slate = np.unique(slates, axis=0, return_inverse=True)
+    slate = slate.reshape(-1)
+    mean = np.bincount(slate, weights=scores) / np.bincount(slate)
+    return float(np.sqrt(np.mean((scores - mean[slate]) ** 2)))
 
 
 def _data_mark(kept: Kept) -> str:

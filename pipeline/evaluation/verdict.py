@@ -8,10 +8,18 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
 
-from pipeline.evaluation.checks import LAST_BLESSED, METRIC_NAMES, Check
+from pipeline.evaluation.checks import (
+    CONSTANT,
+    LAST_BLESSED,
+    METRIC_NAMES,
+    SCORES,
+    Check,
+    exploded,
+    remedy,
+)
 from pipeline.evaluation.eval_config import GUARDRAIL
 from pipeline.evaluation.results import Evaluation, Metrics, read_evaluation
-from pipeline.evaluation.user_metrics import MODEL
+from pipeline.evaluation.user_metrics import MODEL, TIED
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,20 @@ def read_verdict(folder: str) -> Verdict:
     first = evaluation.baseline is None
     checks: list[Check] = []
     for name, threshold in _thresholds(config):
-        if threshold.HasField("value_threshold"):
+        if threshold.value_threshold.HasField("upper_bound"):
+            if (name, False) in failed:
+                checks.append(_score_check(name, threshold, overall))
+        elif threshold.HasField("value_threshold"):
             checks.append(_ranking_check(name, threshold, overall, (name, False) not in failed))
         if threshold.HasField("change_threshold") and not first:
             checks.append(_change_check(name, threshold, evaluation, (name, True) not in failed))
     # What the model is for comes first.
     checks.sort(
-        key=lambda check: (check.metric == METRIC_NAMES[GUARDRAIL], check.against == LAST_BLESSED)
+        key=lambda check: (
+            not check.said,
+            check.metric == METRIC_NAMES[GUARDRAIL],
+            check.against == LAST_BLESSED,
+        )
     )
     return Verdict(
         blessed=result.validation_ok,
@@ -90,6 +105,22 @@ def _ranking_check(
     )
 
 
+def _score_check(name: str, threshold: config_pb2.MetricThreshold, overall: Metrics) -> Check:
+    """What is wrong with the scores themselves."""
+    value = overall[name]
+    return Check(
+        metric=SCORES,
+        against=name.removeprefix(f"{MODEL}/").replace("_", " "),
+        difference=value,
+        low=float("nan"),
+        high=float("nan"),
+        limit=threshold.value_threshold.upper_bound.value,
+        of_high=False,
+        passed=False,
+        said=CONSTANT if name.endswith(TIED) else exploded(value),
+    )
+
+
 def _change_check(
     name: str, threshold: config_pb2.MetricThreshold, evaluation: Evaluation, passed: bool
 ) -> Check:
@@ -108,13 +139,15 @@ def _change_check(
 
 
 def _sentence(blessed: bool, checks: list[Check], overall: Metrics, *, first: bool) -> str:
-    primary = next(name for name, text in METRIC_NAMES.items() if text == checks[0].metric)
+    about = next(check.metric for check in checks if not check.said)
+    primary = next(name for name, text in METRIC_NAMES.items() if text == about)
     users = int(overall[f"model/{primary}/n_users"])
     pairs = int(overall[f"model/{primary}/n_pairs"])
-    evidence = f"{checks[0].metric} from {users:,} users, {pairs:,} pairs"
+    evidence = f"{about} from {users:,} users, {pairs:,} pairs"
     if not blessed:
-        failed = [check.reason() for check in checks if not check.passed]
-        return f"Not blessed: {'; '.join(failed)} ({evidence})."
+        failed = [check for check in checks if not check.passed]
+        reasons = "; ".join(check.reason() for check in failed)
+        return f"Not blessed: {reasons} ({evidence}).{remedy(failed)}"
     passed = "; ".join(check.reason() for check in checks)
     ending = "; there was no blessed model before it to compare with" if first else ""
     return f"Blessed: {passed}{ending} ({evidence})."

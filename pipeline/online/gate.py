@@ -10,7 +10,8 @@ held-out users, who are never trained on, of the newest spans. Differences are p
   decides alone.
 * *Behaviour*, NDCG@10: refused if the difference lies below −`behaviour_loss`. Every slate speaks
   here, so the difference itself is precise enough.
-* *Health*: refused if any score is not a finite number, or if all scores are the same.
+* *Health*: refused if any score is not a finite number, if scores spread beyond all bounds, or if
+  the candidates of a slate all get the same one.
 
 Losses within the limits would add up from span to span. So both sides are judged against the best
 model so far as well, behaviour with the limit `behaviour_slide`. A blessed model becomes the best
@@ -28,8 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.bootstrap import bootstrap_means
-from pipeline.evaluation.checks import BEST_SO_FAR, LAST_BLESSED, METRIC_NAMES, Check
-from pipeline.evaluation.eval_config import GUARDRAIL
+from pipeline.evaluation.checks import (
+    BEST_SO_FAR,
+    CONSTANT,
+    LAST_BLESSED,
+    METRIC_NAMES,
+    NOT_FINITE,
+    Check,
+    exploded,
+    remedy,
+)
+from pipeline.evaluation.eval_config import EXPLODED_SPREAD, GUARDRAIL
 from pipeline.evaluation.slate_extractor import SlateRecord
 from pipeline.evaluation.user_metrics import UserValues, user_values
 from pipeline.online.settings import OnlineGateSettings
@@ -42,7 +52,7 @@ class GateVerdict:
 
     Attributes:
         blessed: Whether the model may be pushed.
-        diverged: Whether its scores are no numbers, so that it must not learn on either.
+        diverged: Whether its scores are no numbers or have exploded, so that it must not learn on.
         sentence: Why, in one sentence.
         best: Whether it is the best model so far.
         checks: The comparisons; empty where there was nothing to compare with.
@@ -102,11 +112,17 @@ def judge(
         seed: Of the bootstrap.
     """
     scores = [*behaviour.candidate, *answers.candidate]
-    flat = np.concatenate(scores) if scores else np.zeros(0)
-    if not np.isfinite(flat).all():
-        return _refused("its scores are not finite numbers, training has diverged", diverged=True)
-    if len(flat) > 1 and np.ptp(flat) == 0:
-        return _refused(f"it gives every candidate the same score, {flat[0]:g}")
+    if not all(np.isfinite(row).all() for row in scores):
+        return _refused(NOT_FINITE, diverged=True)
+    compared = [row for row in scores if len(row) > 1]
+    if compared:
+        spread = float(
+            np.sqrt(np.mean(np.concatenate([row - row.mean() for row in compared]) ** 2))
+        )
+        if spread > EXPLODED_SPREAD:
+            return _refused(exploded(spread), diverged=True)
+        if all(np.ptp(row) == 0 for row in compared):
+            return _refused(CONSTANT)
     if not behaviour.records:
         reason = "Blessed: no held-out user has a slate in the window to compare on."
         return GateVerdict(True, False, reason, False, (), 0, 0)
@@ -140,7 +156,8 @@ def judge(
     return GateVerdict(
         blessed=not failed,
         diverged=False,
-        sentence=f"{'Not blessed' if failed else 'Blessed'}: {reasons}{aside} ({evidence}).",
+        sentence=f"{'Not blessed' if failed else 'Blessed'}: {reasons}{aside} ({evidence})."
+        f"{remedy(failed)}",
         best=not failed and all(check.difference >= 0 for check in against_best),
         checks=tuple(checks),
         users=len(on_behaviour.users),

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pipeline.evaluation.draws import COMPARED
+from pipeline.evaluation.user_metrics import SPREAD, TIED
 
 if TYPE_CHECKING:
     from pipeline.evaluation.results import Evaluation, Metrics, SliceKey
@@ -48,12 +49,15 @@ def _by_ranker(metrics: Metrics) -> dict[str, Any]:
     differences: dict[str, Any] = {}
     data: dict[str, int] = {}
     tied: dict[str, float] = {}
+    spread = None
     for name, value in metrics.items():
         ranker, metric, *end = name.split("/")
         if ranker == "data":
             data[metric] = int(value)
-        elif metric == "tied_candidates":
+        elif metric == TIED:
             tied[ranker] = value
+        elif metric == SPREAD:
+            spread = value
         else:
             over, _, baseline = ranker.partition("_over_")
             place = (
@@ -61,4 +65,10 @@ def _by_ranker(metrics: Metrics) -> dict[str, Any]:
             )
             key = end[0] if end else "mean"
             place.setdefault(metric, {})[key] = int(value) if key in _COUNTS else value
-    return {"data": data, "rankers": rankers, "differences": differences, "tied": tied}
+    return {
+        "data": data,
+        "rankers": rankers,
+        "differences": differences,
+        "tied": tied,
+        "score_spread": spread,
+    }

@@ -1,7 +1,7 @@
 """Raw slate examples and a SavedModel that ranks them, small enough to work out by hand.
 
 The model has the signatures of a pushed ranker. Its score of a candidate is the feature `quality`
-(times a sign), padded to a width of `WIDTH`.
+(times a sign), less its place in the slate (times `order`), padded to a width of `WIDTH`.
 """
 
 from __future__ import annotations
@@ -94,13 +94,15 @@ def slate_example(request_id: str, user_id: str, quality: list[float], **lists: 
 
 
 class _Ranker(tf.Module):
-    def __init__(self, sign: float, skew: float) -> None:
+    def __init__(self, sign: float, skew: float, order: float) -> None:
         super().__init__()
-        self._sign = tf.Variable(sign)
+        self._sign, self._order = tf.Variable(sign), tf.Variable(order)
         self._skew = skew
 
     def _score(self, quality: tf.Tensor, real: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"score": tf.where(real, self._sign * quality, tf.float32.min)}
+        place = tf.cast(tf.range(tf.shape(quality)[1]), tf.float32)
+        score = self._sign * quality - self._order * place
+        return {"score": tf.where(real, score, tf.float32.min)}
 
     @tf.function(
         autograph=False,
@@ -127,9 +129,9 @@ class _Ranker(tf.Module):
         return self._score(dense["quality"], dense["item_id"] != "")
 
 
-def save_ranker(folder: Path, *, sign: float = 1.0, skew: float = 0.0) -> str:
+def save_ranker(folder: Path, *, sign: float = 1.0, skew: float = 0.0, order: float = 0.0) -> str:
     """Writes the SavedModel. `skew` is added by `serving_default` only: training-serving skew."""
-    model = _Ranker(sign, skew)
+    model = _Ranker(sign, skew, order)
     signatures = {"serving_default": model.rank_raw, "serving_examples": model.rank_examples}
     tf.saved_model.save(model, str(folder), signatures=signatures)
     return str(folder)

@@ -37,6 +37,8 @@ def test_limits_against_rankings_and_against_the_last_blessed_model():
         "model_over_popularity/pair_accuracy/high",
         "model/pair_accuracy",
         "model/behaviour_ndcg@10",
+        "model/tied_candidates",
+        "model/score_spread",
     }
     assert found["model_over_random/pair_accuracy"].value_threshold.lower_bound.value == 0.05
     assert found["model_over_popularity/pair_accuracy/high"].value_threshold.lower_bound.value == 0

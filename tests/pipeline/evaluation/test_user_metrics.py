@@ -237,4 +237,6 @@ def test_a_monotone_change_of_the_scores_changes_nothing():
         dataclasses.replace(part, scores=np.concatenate([np.exp(part.scores[:1]), part.scores[1:]]))
         for part in slates
     ]
-    assert _same(evaluated(*slates), evaluated(*changed))
+    before, after = evaluated(*slates), evaluated(*changed)
+    assert before.pop("model/score_spread") != after.pop("model/score_spread")
+    assert _same(before, after)

@@ -158,13 +158,53 @@ def test_scores_that_are_no_numbers_are_refused_and_must_not_learn_on():
     verdict = decide(compared(SEEN, broken, UP), compared([], UP, UP))
     assert (verdict.blessed, verdict.diverged) == (False, True)
     assert verdict.sentence == (
-        "Not blessed: its scores are not finite numbers, training has diverged."
+        "Not blessed: its scores are not finite numbers, training has diverged "
+        "(lower trainer.model.learning_rate)."
     )
 
 
 def test_one_score_for_all_is_refused():
     verdict = decide(compared(SEEN, np.zeros(2), UP), compared([], UP, UP))
     assert (verdict.blessed, verdict.diverged) == (False, False)
+    assert "it gives the candidates of a slate the same score" in verdict.sentence
+    assert "lower trainer.model.learning_rate" in verdict.sentence
+
+
+def test_one_score_a_user_is_refused_too():
+    of_user = [np.full(2, float(user)) for user in USERS]
+    verdict = decide(compared(SEEN, of_user, UP), compared([], UP, UP))
+    assert not verdict.blessed
+    assert "the same score" in verdict.sentence
+
+
+def test_scores_that_exploded_are_refused_and_must_not_learn_on_however_well_they_rank():
+    verdict = decide(compared(SEEN, UP * 1e5, UP), compared(ANSWERED, UP * 1e5, UP))
+    assert (verdict.blessed, verdict.diverged) == (False, True)
+    assert verdict.sentence == (
+        "Not blessed: its scores spread by 5e+04 within a slate, they have exploded "
+        "(lower trainer.model.learning_rate)."
+    )
+
+
+def test_behaviour_that_pays_too_much_names_the_price():
+    verdict = decide(compared(SEEN, DOWN, UP), compared(ANSWERED, UP, UP))
+    assert not verdict.blessed
+    assert verdict.sentence.endswith("lower trainer.model.lambda_dpo, where there is one.")
+
+
+def test_a_ranking_by_chance_is_refused_beside_a_trained_model():
+    rng = np.random.default_rng(0)
+    chance = [rng.permutation(UP) for _ in range(40)]
+    seen, answered = [slate(user) for user in range(40)], [asked(user) for user in range(40)]
+    verdict = decide(compared(seen, chance, UP), compared(answered, chance, UP))
+    assert not verdict.blessed
+    assert [check.passed for check in verdict.checks] == [False, False]
+
+
+def test_a_ranking_against_the_answers_says_where_to_look():
+    verdict = decide(compared(SEEN, UP, UP), compared(ANSWERED, DOWN, UP))
+    assert not verdict.blessed
+    assert "look at who answered, and for a burst of answers" in verdict.sentence
 
 
 def test_without_held_out_slates_there_is_nothing_to_compare_on():
