@@ -11,7 +11,7 @@ PROCESSES ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test faults test-slow lint docs bench lock setup clean
+.PHONY: help run serve test faults test-slow fuzz lint docs bench lock setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -30,6 +30,9 @@ faults: setup ## break everything on purpose: kills, full and failing disks, dam
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/pytest -m slow $(ARGS)
+
+fuzz: setup ## 10,000 mutated logs and dataset configs: refused by name, or every row accounted for
+	$(BIN)/python -m tests.pipeline.logs.fuzz $(ARGS)
 
 lint: setup ## style, format and types
 	$(BIN)/ruff check

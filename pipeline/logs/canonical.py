@@ -109,8 +109,11 @@ class CanonicalRows:
         wrong = int(times.outside.sum())
         if times.other_unit is None or self._count < _FEW_ROWS or 2 * wrong <= self._count:
             return
+        column = self._raw.rows.column(of.column)
+        if pa.types.is_timestamp(column.type):
+            return  # its unit is its own
         row = int(np.flatnonzero(times.outside)[0])
-        shown = self._raw.rows.column(of.column)[row].as_py()
+        shown = column[row].as_py()
         shown = shown.decode() if isinstance(shown, bytes) else shown
         raise LogError(
             self._part.path,
@@ -127,7 +130,8 @@ class CanonicalRows:
             self._columns["position"] = pa.nulls(self._count, pa.int32())
             return
         whole = parse.parse_whole(self._raw.rows.column(column))
-        fits = pc.fill_null(pc.less(pc.abs_checked(whole.values), 2**31), True)
+        inside = pc.and_(pc.less(whole.values, 2**31), pc.greater(whole.values, -(2**31)))
+        fits = pc.fill_null(inside, True)
         large = ~parse.as_mask(fits)
         self._rejections.add("bad_position", parse.either(whole.bad, large), column)
         self._columns["position"] = pc.if_else(fits, whole.values, None).cast(pa.int32())

@@ -104,6 +104,10 @@ def read_yaml(path: str | Path) -> Any:
         line = f"line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(line, problem, "valid YAML", str(path)) from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, ValueError) as error:
+        # What PyYAML itself makes of values with a type in front of them, such as `!!timestamp x`.
+        problem = "a value that is not of the type in front of it, or nested beyond all bounds"
+        raise ConfigError("", problem, "plain values without types (!!…)", str(path)) from error
 
 
 def build(cls: type[T], value: Any, *, file: str | None = None) -> T:

@@ -165,7 +165,7 @@ class Behaviours:
                 name,
                 f"one of {', '.join(self.columns)}{suggest(name, self.columns)}",
             )
-        require(self.max_level >= 1, "max_level", self.max_level, "1 or more")
+        require(1 <= self.max_level <= 127, "max_level", self.max_level, "between 1 and 127")
 
 
 @dataclass(frozen=True)

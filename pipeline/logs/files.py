@@ -146,8 +146,9 @@ def read_schema(path: str | Path) -> pa.Schema:
             header = lines.read_header()
     if not header.removeprefix(b"\xef\xbb\xbf").strip():
         raise LogError(str(path), "the file is empty", "remove it, or write at least its header")
-    read = pa.csv.read_csv(io.BytesIO(header))
-    return pa.schema([(name, pa.binary()) for name in read.column_names])
+    with _reading(path):
+        read = pa.csv.read_csv(io.BytesIO(header))
+        return pa.schema([(name, pa.binary()) for name in read.column_names])
 
 
 def has_rows(path: str | Path) -> bool:
@@ -299,6 +300,10 @@ def _reading(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise LogError(str(path), "no such file", "was it moved while it was read?") from error
+    except UnicodeDecodeError as error:
+        raise LogError(
+            str(path), "the name of a column is not UTF-8", "write the file in UTF-8"
+        ) from error
     except (pa.ArrowException, OSError, EOFError) as error:
         said = str(error).splitlines()[0].rstrip(".")
         if is_remote(path):

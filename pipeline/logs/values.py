@@ -100,6 +100,7 @@ def parse_number(column: pa.Array) -> Parsed:
     values = parsed.values
     if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
         return Parsed(values.cast(pa.float64(), safe=False), parsed.bad)
+    values = values.cast(pa.float64())
     return Parsed(pc.if_else(pc.is_nan(values), None, values), parsed.bad)
 
 

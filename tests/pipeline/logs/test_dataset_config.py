@@ -224,7 +224,7 @@ REFUSED = [
     ("behaviours.positive", "lik", "found 'lik'; expected one of click, like; did you mean 'like"),
     ("behaviours.positive", [], "behaviours.positive: found the list []; expected at least one b"),
     ("behaviours.columns", ["like", "like"], "behaviours.columns[1]: found 'like'; expected each"),
-    ("behaviours.max_level", 0, "behaviours.max_level: found 0; expected 1 or more"),
+    ("behaviours.max_level", 0, "behaviours.max_level: found 0; expected between 1 and 127"),
     ("behaviours.max_level", 1.5, "behaviours.max_level: found 1.5; expected a whole number"),
     ("behaviours.max_level", True, "behaviours.max_level: found True; expected a whole number"),
     ("behaviours.values", "any", "behaviours.values: found 'any'; expected one of binary, count"),
