@@ -51,3 +51,11 @@ def test_too_short_a_history_is_not_judged():
 def test_a_span_without_the_metric_is_left_out():
     assert alarms(record(ndcg=None), USUAL) == []
     assert alarms(record(ndcg=0.1), [*USUAL[1:], record(ndcg=None)]) == []
+
+
+@pytest.mark.parametrize(("over", "raised"), [(0, 0), (1, 0), (2, 1)])
+def test_a_burst_of_answers_over_the_daily_limit_is_called_out(over, raised):
+    answers = {"read": 120, "not_answered": 20, "rejected": {"over_daily_limit": over}}
+    found = alarms({**record(), "counts": {"answers": answers}}, [])
+    assert len(found) == raised
+    assert all("2 of 100 answers were more than a user may give in a day" in one for one in found)
