@@ -1,6 +1,10 @@
 # An image with the whole of the project set up; its glibc takes the official wheels as they are.
 #   docker build -t easq .
-#   docker run --rm -v "$PWD/easq_run:/runs" easq run --workdir /runs
+#   mkdir -p easq_run
+#   docker run --rm --user "$(id -u)" --read-only --tmpfs /tmp --cap-drop ALL \
+#     --security-opt no-new-privileges -v "$PWD/easq_run:/runs" easq run --workdir /runs
+# Any user will do, and nothing but /runs and /tmp is written to: whoever gets in can change neither
+# the program nor its packages.
 FROM python:3.11-slim-trixie
 
 RUN apt-get update \
@@ -16,6 +20,7 @@ RUN PIP_NO_CACHE_DIR=1 make setup
 
 COPY . .
 
-ENV PATH="/easq/.venv/bin:$PATH"
+ENV PATH="/easq/.venv/bin:$PATH" HOME=/tmp PYTHONDONTWRITEBYTECODE=1
+USER 10001
 ENTRYPOINT ["easq"]
 CMD ["run", "--workdir", "/runs"]

@@ -1,8 +1,7 @@
-"""The gRPC transport: TLS, Unix socket, health, channel arguments, answers as raw bytes."""
+"""The gRPC transport: Unix socket, health, channel arguments, answers as raw bytes."""
 
 from __future__ import annotations
 
-import datetime
 import tempfile
 import threading
 import time
@@ -14,138 +13,20 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving import grpc_loop, health, tensors
-from serving.client import RankingClient
 from serving.errors import ServingError, not_found
 from serving.rpc_methods import Method, run
-from serving.text_protos import SSLConfig
 from tests.serving.conftest import Running, make_predict_request
 
 ONE = np.float32([[2.0]])
-
-
-class Authority:
-    """A certificate authority of a test's own."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        self.certificate = self._sign(self._name, self._key, authority=True)
-
-    def _sign(self, name: x509.Name, key: Any, *, authority: bool) -> bytes:
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        return certificate.public_bytes(serialization.Encoding.PEM)
-
-    def issue(self) -> tuple[bytes, bytes]:
-        """A private key and a certificate for localhost."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-        pem = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        return pem, self._sign(name, key, authority=False)
-
-
-def write_ssl_config(path: Path, **fields: Any) -> str:
-    path.write_text(str(SSLConfig(**fields)))
-    return str(path)
 
 
 def predict(channel: grpc.Channel) -> list[float]:
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     response = stub.Predict(make_predict_request("default", x=ONE), timeout=10)
     return list(response.outputs["y"].float_val)
-
-
-def test_tls(start_server: Callable[..., Running], saved_models: Path, tmp_path: Path) -> None:
-    authority = Authority()
-    key, certificate = authority.issue()
-    config = write_ssl_config(
-        tmp_path / "ssl.config", server_key=key.decode(), server_cert=certificate.decode()
-    )
-    running = start_server(model_base_path=f"{saved_models}/half", ssl_config_file=config)
-    address = f"localhost:{running.server.grpc_port}"
-    trusted = grpc.ssl_channel_credentials(authority.certificate)
-    with grpc.secure_channel(address, trusted) as channel:
-        assert predict(channel) == [3.0]
-    other = grpc.ssl_channel_credentials(Authority().certificate)
-    for channel in (grpc.insecure_channel(address), grpc.secure_channel(address, other)):
-        with pytest.raises(grpc.RpcError) as caught:
-            predict(channel)
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        channel.close()
-    with (
-        RankingClient(address, model="default", credentials=trusted, deadline_seconds=10) as client,
-        pytest.raises(ValueError, match="ranks no slates"),
-    ):
-        client.rank({"item_id": ["a"]})
-
-
-def test_mutual_tls(
-    start_server: Callable[..., Running], saved_models: Path, tmp_path: Path
-) -> None:
-    authority = Authority()
-    key, certificate = authority.issue()
-    config = write_ssl_config(
-        tmp_path / "ssl.config",
-        server_key=key.decode(),
-        server_cert=certificate.decode(),
-        custom_ca=authority.certificate.decode(),
-        client_verify=True,
-    )
-    running = start_server(model_base_path=f"{saved_models}/half", ssl_config_file=config)
-    address = f"localhost:{running.server.grpc_port}"
-    client_key, client_certificate = authority.issue()
-    known = grpc.ssl_channel_credentials(authority.certificate, client_key, client_certificate)
-    with grpc.secure_channel(address, known) as channel:
-        assert predict(channel) == [3.0]
-    nobody = grpc.ssl_channel_credentials(authority.certificate)
-    with grpc.secure_channel(address, nobody) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            predict(channel)
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('server_keys: "x"', "Invalid protobuf file: .*server_keys"),
-        ('server_key: "x"', "server_key and server_cert must both be given"),
-        ('server_key: "x" server_cert: "y" client_verify: true', "needs the clients' custom_ca"),
-    ],
-)
-def test_a_wrong_ssl_config_is_refused(
-    start_server: Callable[..., Running],
-    saved_models: Path,
-    tmp_path: Path,
-    text: str,
-    message: str,
-) -> None:
-    (tmp_path / "ssl.config").write_text(text)
-    with pytest.raises(ServingError, match=message):
-        start_server(
-            model_base_path=f"{saved_models}/half", ssl_config_file=f"{tmp_path}/ssl.config"
-        )
 
 
 def test_unix_socket(start_server: Callable[..., Running], saved_models: Path) -> None:
