@@ -191,7 +191,8 @@ def write_file(rng: random.Random, path: Path, rows: Rows) -> str:
     try:
         pq.write_table(arrow, path, row_group_size=rng.choice([1, 5, 1000]))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # Parquet has no such type
-        pq.write_table(pa.table({name: arrow[name].cast(pa.string()) for name in columns}), path)
+        texts = {name: _as_type(array, pa.string()) for name, array in table.items()}
+        pq.write_table(pa.table(texts), path)
     return said
 
 
