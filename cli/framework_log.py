@@ -25,9 +25,9 @@ def framework_log(path: Path) -> Iterator[TextIO]:
     log_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     root = logging.getLogger()
     level_before = root.level
+    handler = logging.StreamHandler(sys.stderr)
     try:
         os.dup2(log_fd, 2)
-        handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
         root.setLevel(logging.INFO)
@@ -35,8 +35,8 @@ def framework_log(path: Path) -> Iterator[TextIO]:
         warnings.simplefilter("default")
         with os.fdopen(os.dup(terminal_fd), "w", buffering=1) as terminal:
             yield terminal
-        root.removeHandler(handler)
     finally:
+        root.removeHandler(handler)
         sys.stderr.flush()
         logging.captureWarnings(False)
         root.setLevel(level_before)

@@ -153,6 +153,9 @@ def run_pipeline(pipeline: Pipeline, listener: Callable[[ComponentEvent], None])
     from absl import logging as absl_logging
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
+    from pipeline.beam_workers import fail_with_dead_workers
+
+    fail_with_dead_workers()
     clock = _ComponentClock(listener)
     # By absl's own call: TensorFlow resets the level to what absl believes it to be.
     absl_logging.set_verbosity(absl_logging.INFO)

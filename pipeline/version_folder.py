@@ -39,16 +39,21 @@ def new_version(serving_dir: str, number: int) -> Iterator[Path]:
         return
     base = Path(serving_dir)
     incoming = base / f".incoming-{number}"
-    if incoming.exists():
-        shutil.rmtree(incoming)
+    # What was killed before left it: on a full disk they would add up.
+    for abandoned in base.glob(".incoming-*"):
+        shutil.rmtree(abandoned)
     incoming.mkdir(parents=True)
-    yield incoming
-    write_checksums(incoming)
-    for path in incoming.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as opened:
-                os.fsync(opened.fileno())
-    os.rename(incoming, base / str(number))
+    try:
+        yield incoming
+        write_checksums(incoming)
+        for path in incoming.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as opened:
+                    os.fsync(opened.fileno())
+        os.rename(incoming, base / str(number))
+    except BaseException:
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
     sync_folder(base)
 
 

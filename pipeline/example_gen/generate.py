@@ -7,6 +7,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipeline.beam_workers import fail_with_dead_workers
 from pipeline.example_gen.beam_pipeline import make_examples
 from pipeline.example_gen.example_files import OutputFolder
 from pipeline.logs.dataset_config import DatasetConfig
@@ -43,6 +44,7 @@ def generate_examples(
     """
     tables = find_tables(config, data_dir)
     output = OutputFolder(output_uri)
+    fail_with_dead_workers()
     with make_pipeline() as pipeline:
         make_examples(pipeline, config, tables, output, shards=_shards(tables))
     output.tidy()

@@ -37,8 +37,10 @@ def test_stopped_at_any_step_there_is_none_and_the_next_try_begins_anew(
         patched.setattr(step, stop)
         with pytest.raises(OSError, match="No space"):
             push("of the first try")
-    assert not (tmp_path / "7").exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".incoming-6").mkdir()  # as a kill leaves it
     push()
+    assert [path.name for path in tmp_path.iterdir()] == ["7"]
     assert (tmp_path / "7" / "saved_model.pb").exists()
     assert not (tmp_path / "7" / "of the first try").exists()
 
