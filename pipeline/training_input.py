@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from pipeline.transform import ANSWER_LABEL, BEHAVIOUR_LABEL, MASK
 
@@ -30,6 +31,7 @@ Batch = tuple[Tensors, Tensors]
 
 LABELS = (BEHAVIOUR_LABEL, ANSWER_LABEL, "pair_group", "time", "group_time")
 _PARSED_AHEAD = 1024
+_MIXED_AT_ONCE = 1024
 _EVER = np.iinfo(np.int64).min
 _NEVER = np.iinfo(np.int64).max
 
@@ -263,77 +265,97 @@ def training_batches(
         (−1: none), `exposed` float32 `[rows, W]` (1 shown, 0 not) and `pair_group` int64 `[rows]`
         (−1: none).
     """
-    dense = dense.map(
-        lambda slates: _pad_rows(slates, batch_size), num_parallel_calls=tf.data.AUTOTUNE
+    # Mixing costs by the operation and not by the row: the rows of many steps are mixed at once.
+    at_once = max(1, _MIXED_AT_ONCE // batch_size)
+    blocks = dense.rebatch(at_once * batch_size).map(
+        lambda slates: _steps(slates, batch_size), num_parallel_calls=tf.data.AUTOTUNE
     )
     if answered_per_batch == 0:
-        return dense.map(_dense_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        return blocks.map(_dense_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
     if len(answered) == 0:
         answered = _nobody_answered(answered)
     tensors = {name: tf.constant(value) for name, value in answered.tensors.items()}
-    group_end = tf.constant(answered.group_end)
-    group_start = tf.concat([tf.zeros([1], tf.int64), group_end[:-1]], axis=0)
-    arrival = tf.constant(answered.arrival)
-    room = answered_per_batch
+    choice = _Choice(answered, answered_per_batch, replay, seed)
 
     def pick(state: tuple[tf.Tensor, tf.Tensor], slates: Tensors):
-        """Chooses the answered rows that follow one dense batch."""
-        first_group, step = state
-        now = tf.reduce_max(slates["time"])
-        arrived = tf.searchsorted(arrival, [now], side="right", out_type=tf.int64)[0]
-        # Whole groups, as many as there is room for; a larger group than the room keeps its newest
-        # slates.
-        start = group_start[tf.minimum(first_group, len(answered.group_end) - 1)]
-        fits = tf.searchsorted(group_end, [start + room], side="right", out_type=tf.int64)[0]
-        next_group = tf.minimum(arrived, tf.maximum(fits, first_group + 1))
-        next_group = tf.maximum(next_group, first_group)
-        end = tf.where(
-            next_group > 0, group_end[tf.maximum(next_group, 1) - 1], tf.zeros([], tf.int64)
-        )
-        taken = tf.where(
-            next_group > first_group, tf.minimum(end - start, room), tf.zeros([], tf.int64)
-        )
-        slot = tf.range(room, dtype=tf.int64)
-        fresh = slot < taken
-        rows = end - taken + slot
-        if replay:
-            draw = tf.random.stateless_uniform(
-                [room],
-                seed=tf.stack([tf.constant(seed, tf.int64), step]),
-                maxval=tf.maximum(next_group, 1),
-                dtype=tf.int64,
-            )
-            replayed = (
-                tf.gather(group_end, draw) - 1
-            )  # a group's last slate is its anchor, the answer itself
-            filled = fresh | (next_group > 0)
-            rows = tf.where(fresh, rows, replayed)
-        else:
-            filled = fresh
-        rows = tf.where(filled, rows, tf.zeros_like(rows))
-        return (next_group, step + 1), (slates, rows, fresh, filled)
+        """Chooses the answered rows that follow the dense batches of a block."""
+        now = tf.reduce_max(slates["time"], axis=1)
+        kinds = [tf.int64, tf.int64, tf.bool, tf.bool]
+        learnt, *rows = tf.numpy_function(choice.rows, [*state, now], kinds)
+        for part in rows:
+            part.set_shape([None, answered_per_batch])
+        learnt.set_shape([])
+        step = state[1] + tf.shape(now, tf.int64)[0]
+        return (learnt, step), (slates, *rows)
 
     start_state = (tf.constant(answered.learnt, tf.int64), tf.constant(first_step, tf.int64))
-    picked = dense.scan(initial_state=start_state, scan_func=pick)
+    picked = blocks.scan(initial_state=start_state, scan_func=pick)
 
     def mix(slates: Tensors, rows: tf.Tensor, fresh: tf.Tensor, filled: tf.Tensor) -> Batch:
         gathered = {name: tf.gather(value, rows) for name, value in tensors.items()}
-        column = filled[:, None]
+        column = filled[:, :, None]
         gathered[MASK] = tf.where(column, gathered[MASK], 0)
         answers = tf.where(column, gathered[ANSWER_LABEL], -1.0)
         groups = tf.where(fresh, gathered["pair_group"], -1)
         features, labels = _dense_batch(slates)
         for name in features:
-            features[name] = tf.concat([features[name], gathered[name]], axis=0)
-        labels["behaviour"] = tf.concat([labels["behaviour"], -tf.ones_like(answers)], axis=0)
-        labels["answer"] = tf.concat([labels["answer"], answers], axis=0)
+            features[name] = tf.concat([features[name], gathered[name]], axis=1)
+        labels["behaviour"] = tf.concat([labels["behaviour"], -tf.ones_like(answers)], axis=1)
+        labels["answer"] = tf.concat([labels["answer"], answers], axis=1)
         exposed = tf.where(column, _exposed(gathered[BEHAVIOUR_LABEL]), 0.0)
-        labels["exposed"] = tf.concat([labels["exposed"], exposed], axis=0)
-        labels["pair_group"] = tf.concat([labels["pair_group"], groups], axis=0)
+        labels["exposed"] = tf.concat([labels["exposed"], exposed], axis=1)
+        labels["pair_group"] = tf.concat([labels["pair_group"], groups], axis=1)
         return features, labels
 
-    return picked.map(mix, num_parallel_calls=tf.data.AUTOTUNE)
+    return picked.map(mix, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+
+
+class _Choice:
+    """Which answered rows follow each dense batch."""
+
+    def __init__(self, answered: AnsweredSlates, room: int, replay: bool, seed: int) -> None:
+        self._arrival, self._end = answered.arrival, answered.group_end
+        self._room, self._replay, self._seed = room, replay, seed
+        self._start = np.concatenate([[0], self._end[:-1]])
+        # By group: one past those that fit into one batch with it, it alone at least.
+        whole = np.searchsorted(self._end, self._start + room, side="right")
+        self._fits = np.maximum(whole, np.arange(len(self._end)) + 1)
+
+    def rows(
+        self, first_group: np.int64, first_step: np.int64, now: NDArray[np.int64]
+    ) -> tuple[np.int64, NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """The rows of some batches.
+
+        Args:
+            first_group: One past the groups that were learnt before.
+            first_step: Number of the first batch.
+            now: `[batches]`, the time of each.
+
+        Returns:
+            One past the groups that are learnt by the end, and `[batches, room]`: the rows, whether
+            each is fresh, and whether it is filled at all.
+        """
+        shape = len(now), self._room
+        rows, fresh = np.zeros(shape, np.int64), np.zeros(shape, bool)
+        filled = np.zeros(shape, bool)
+        learnt = int(first_group)
+        for at, arrived in enumerate(np.searchsorted(self._arrival, now, side="right")):
+            taken = 0
+            if arrived > learnt:
+                start, learnt = self._start[learnt], min(int(arrived), int(self._fits[learnt]))
+                # A group larger than the room keeps its newest slates.
+                end = self._end[learnt - 1]
+                taken = int(min(end - start, self._room))
+                rows[at, :taken] = np.arange(end - taken, end)
+            fresh[at, :taken] = filled[at, :taken] = True
+            if self._replay and learnt > 0:
+                chance = np.random.Generator(np.random.Philox(key=[self._seed, first_step + at]))
+                drawn = chance.integers(learnt, size=self._room - taken)
+                # A group's last slate is its anchor, the answer itself.
+                rows[at, taken:] = self._end[drawn] - 1
+                filled[at] = True
+        return np.int64(learnt), rows, fresh, filled
 
 
 def _nobody_answered(empty: AnsweredSlates) -> AnsweredSlates:
@@ -348,16 +370,16 @@ def _exposed(behaviour: tf.Tensor) -> tf.Tensor:
     return tf.cast(behaviour >= 0, tf.float32)
 
 
-def _pad_rows(slates: Tensors, rows: int) -> Tensors:
-    """Fills the last batch up to the static number of rows with slates of no candidate."""
-    missing = rows - tf.shape(slates[MASK])[0]
-    padded = {}
+def _steps(slates: Tensors, rows: int) -> Tensors:
+    """Slates `[n, …]` as `[steps, rows, …]`, the last step filled with slates of no candidate."""
+    missing = -tf.shape(slates[MASK])[0] % rows
+    steps = {}
     for name, value in slates.items():
         padding = [[0, missing]] + [[0, 0]] * (value.shape.rank - 1)
         label = -1 if name in (BEHAVIOUR_LABEL, ANSWER_LABEL, "pair_group") else 0
         value = tf.pad(value, padding, constant_values=tf.cast(label, value.dtype))
-        padded[name] = tf.ensure_shape(value, [rows, *value.shape[1:]])
-    return padded
+        steps[name] = tf.reshape(value, [-1, rows, *value.shape[1:]])
+    return steps
 
 
 def _dense_batch(slates: Tensors) -> Batch:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import training_input
 from pipeline.training_input import AnsweredSlates, training_batches
 
 WIDTH = 2
@@ -214,3 +215,32 @@ def test_every_arrived_group_is_fresh_once_in_order_and_never_early(gaps, groups
             assert [x for x, g in part if g == group] == made[group][1][-room:]
             seen.append(group)
     assert seen == list(range(len(seen)))
+
+
+@pytest.mark.parametrize("replay", [False, True], ids=["fresh alone", "replay"])
+def test_batches_mixed_many_at_once_are_those_mixed_one_by_one(monkeypatch, replay):
+    times = list(range(0, 210, 10))  # eleven batches, the last of one slate
+    groups = [(5 * number, [100 + number] * (number % 3 + 1)) for number in range(30)]
+    mixed = []
+    for at_once in (1, 2 * 4, 2 * 100):
+        monkeypatch.setattr(training_input, "_MIXED_AT_ONCE", at_once)
+        mixed.append(batches(times, groups, replay=replay, seed=3, step=7))
+    one_by_one, *others = mixed
+    assert len(one_by_one) == 11
+    for other in others:
+        for expected, found in zip(one_by_one, other, strict=True):
+            for expected_part, found_part in zip(expected, found, strict=True):
+                assert expected_part.keys() == found_part.keys()
+                for name, value in expected_part.items():
+                    np.testing.assert_array_equal(found_part[name], value, err_msg=name)
+
+
+def test_what_is_replayed_depends_on_the_number_of_the_batch_and_the_seed_alone():
+    answers = [(0, [100 + number]) for number in range(9)]
+    whole = batches(list(range(10, 130, 10)), answers, room=9, replay=True, seed=1)
+    # All have been fresh in the first batch: from the second on everything is replayed.
+    memory = answered_slates(answers).remembered(learnt=9, limit=9)
+    later = batches([50, 60], [], room=9, replay=True, seed=1, memory=memory, step=2)
+    np.testing.assert_array_equal(later[0][0]["x"][2:], whole[2][0]["x"][2:])
+    other = batches([50, 60], [], room=9, replay=True, seed=2, memory=memory, step=2)
+    assert (other[0][0]["x"][2:] != whole[2][0]["x"][2:]).any()
