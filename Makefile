@@ -43,8 +43,8 @@ docs: setup ## build the documentation site into site/, every link checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
 	@echo "Open site/index.html"
 
-bench: setup ## measure speed against peers: every benchmarks/*_speed.py, one after the other
-	@set -e; for script in benchmarks/*_speed.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: setup ## measure the hot paths against their peers into OUT (bench_results/)
+	$(BIN)/python benchmarks/suite.py --out $(or $(OUT),bench_results) $(ARGS)
 
 lock: setup ## write requirements.txt anew from pyproject.toml (UPGRADE=1: newest versions)
 	UPGRADE=$(UPGRADE) $(BIN)/python -m environment.lock

@@ -1,11 +1,10 @@
-"""ExampleGen: time and memory against one-element-a-row Beam, and how they grow with the log.
+"""ExampleGen: time and memory against a polars script and one-element-a-row Beam, and their growth.
 
-    python benchmarks/example_gen_speed.py [--impressions 250000 1000000 4000000] [--peer 1000000]
+    python benchmarks/example_gen_speed.py [--impressions 250000 1000000 4000000] [--rows 250000]
 
 Logs are the simulator's (12 candidates a request, Parquet). Each measurement is a process of its
-own with Beam's in-process runner; imports and the simulator are not measured. At the size of the
-peer, the examples of both are compared: the same records, as often. The last line is one JSON
-object.
+own on one core, ours and the row-wise peer with Beam's in-process runner; imports and the simulator
+are not measured. All make the same records, as often, or the run fails.
 """
 
 from __future__ import annotations
@@ -14,65 +13,82 @@ import argparse
 import collections
 import hashlib
 import json
-import resource
-import subprocess
+import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# Before polars starts its threads.
+os.environ["POLARS_MAX_THREADS"] = "1"
 
+from benchmarks.harness import Ratio, cost, in_fresh_process, on_one_core, report
 from simulator import SimulatorConfig, write_logs
 
 SPLITS = ("train", "eval", "answered")
+OURS, POLARS, ROWS = "columnar", "polars", "row by row"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     sizes = [250_000, 1_000_000, 4_000_000]
     parser.add_argument("--impressions", type=int, nargs="*", default=sizes)
-    parser.add_argument("--peer", type=int, default=1_000_000, help="0: leave the peer out")
+    parser.add_argument("--rows", type=int, default=250_000, help="size of the row-wise peer")
+    parser.add_argument("--compare-up-to", type=int, default=1_000_000, help="records, by content")
+    parser.add_argument("--json", help="write the result there")
     parser.add_argument("--child", nargs=3, metavar=("WHICH", "LOGS", "OUT"), help="internal")
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(measure(*arguments.child)))
         return
     results = []
-    for impressions in sorted({*arguments.impressions, arguments.peer} - {0}):
+    for impressions in sorted({*arguments.impressions, arguments.rows} - {0}):
         with tempfile.TemporaryDirectory() as folder:
-            logs, made, by_row = (str(Path(folder) / name) for name in ("logs", "made", "rows"))
+            logs = f"{folder}/logs"
             requests = -(-impressions // 12)
             write_logs(SimulatorConfig(requests=requests, users=max(300, requests // 30)), logs)
-            result = {"impressions": 12 * requests, "columnar": in_process("columnar", logs, made)}
-            if impressions == arguments.peer:
-                result["row_by_row"] = in_process("row_by_row", logs, by_row)
-                examples = records(made)
-                result["examples"] = {
-                    split: sum(found.values()) for split, found in examples.items()
-                }
-                result["same_examples"] = examples == records(by_row)
+            result: dict[str, Any] = {"impressions": 12 * requests}
+            for which in (OURS, POLARS, *([ROWS] if impressions == arguments.rows else [])):
+                result[which] = in_fresh_process(__file__, which, logs, f"{folder}/{which}")
+                if impressions <= arguments.compare_up_to:
+                    same = records(f"{folder}/{which}") == records(f"{folder}/{OURS}")
+                    if not same:
+                        sys.exit(f"{which} made other examples of {impressions:,} impressions")
         print(json.dumps(result), flush=True)
         results.append(result)
     print(table(results))
-    print(json.dumps(results))
-    if not all(result.get("same_examples", True) for result in results):
-        sys.exit("the peer made other examples")
+    report("example_gen", ratios(results), {"sizes": results}, arguments.json)
 
 
-def in_process(which: str, logs: str, out: str) -> dict[str, Any]:
-    """The measurement, by a fresh process."""
-    command = [sys.executable, __file__, "--child", which, logs, out]
-    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(run.stdout.splitlines()[-1])
+def ratios(results: list[dict[str, Any]]) -> list[Ratio]:
+    """Ours against the peers where both were run, and how ours grows."""
+    found = []
+    for result in results:
+        millions = f"{result['impressions'] / 1e6:.2g} M"
+        for peer, goal in ((POLARS, 0.5), (ROWS, 10.0)):
+            if peer in result:
+                value = result[peer]["cpu_seconds"] / result[OURS]["cpu_seconds"]
+                what = f"impressions a CPU second, ExampleGen / {peer}, {millions}"
+                found.append(Ratio(what, round(value, 2), goal))
+    first, last = results[0], results[-1]
+    if first is not last:
+        times = last["impressions"] / first["impressions"]
+        for name, goal in (("cpu_seconds", None), ("peak_mib", 1.2)):
+            value = last[OURS][name] / first[OURS][name]
+            what = f"{name} of ExampleGen, {times:.3g} times the impressions"
+            found.append(Ratio(what, round(value, 2), goal, at_most=True))
+    return found
 
 
 def measure(which: str, logs: str, out: str) -> dict[str, Any]:
     """Makes the examples in this process."""
+    on_one_core()
     import apache_beam as beam
+    import tensorflow as tf
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    from benchmarks.example_gen_polars import make_examples_with_polars
     from benchmarks.example_gen_row_by_row import make_examples_row_by_row
     from pipeline.example_gen.generate import generate_examples
     from pipeline.logs.dataset_config import load_dataset_config
@@ -80,20 +96,17 @@ def measure(which: str, logs: str, out: str) -> dict[str, Any]:
     def pipeline() -> beam.Pipeline:
         return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
 
+    tf.train.Example().SerializeToString()
     dataset = load_dataset_config("simulated")
-    imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start, cpu_start = time.perf_counter(), time.process_time()
-    if which == "columnar":
-        generate_examples(dataset, logs, out, pipeline)
-    else:
-        with pipeline() as rows:
-            make_examples_row_by_row(rows, dataset, logs, out)
-    return {
-        "seconds": round(time.perf_counter() - start, 2),
-        "cpu_seconds": round(time.process_time() - cpu_start, 2),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "imports_mib": imported // 1024,
-    }
+    with cost() as found:
+        if which == OURS:
+            generate_examples(dataset, logs, out, pipeline)
+        elif which == POLARS:
+            make_examples_with_polars(dataset, logs, out)
+        else:
+            with pipeline() as rows:
+                make_examples_row_by_row(rows, dataset, logs, out)
+    return found
 
 
 def records(folder: str) -> dict[str, collections.Counter[bytes]]:
@@ -118,12 +131,12 @@ def table(results: list[dict[str, Any]]) -> str:
         "|---:|---|---:|---:|---:|---:|",
     ]
     for result in results:
-        for which in ("columnar", "row_by_row"):
+        for which in (OURS, POLARS, ROWS):
             if which in result:
                 run, rows = result[which], result["impressions"]
                 rate = rows / run["cpu_seconds"]
                 lines.append(
-                    f"| {rows:,} | {which} | {run['seconds']} | {run['cpu_seconds']} | "
+                    f"| {rows:,} | {which} | {run['seconds']:.1f} | {run['cpu_seconds']:.1f} | "
                     f"{rate:,.0f} | {run['peak_mib']:,} |"
                 )
     return "\n".join(lines)

@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -28,6 +30,8 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # as the server's command line does
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.harness import Ratio, report
 
 THREADS = 8
 CONCURRENCIES = (1, 8, 32)
@@ -110,15 +114,58 @@ def load(port: int, request: bytes, concurrency: int, seconds: float) -> dict[st
     }
 
 
+def open_load(port: int, request: bytes, rate: float, seconds: float) -> dict[str, float]:
+    """Sends so many requests a second at random times, however slow the answers are.
+
+    A latency counts from the moment at which the request was due, so that a server that stands
+    still for a while pays for all whom it kept waiting.
+    """
+    import grpc
+
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    call = channel.unary_unary(PREDICT)
+    for _ in range(20):
+        call(request)
+    gaps = random.Random(0)
+    latencies: list[float] = []
+    failures: list[str] = []
+    under_way: list[Any] = []
+    due = time.perf_counter()
+    ends = due + seconds
+
+    def note(due: float, answer: Any) -> None:
+        if answer.code() == grpc.StatusCode.OK:
+            latencies.append(time.perf_counter() - due)
+        else:
+            failures.append(str(answer.code()))
+
+    while (due := due + gaps.expovariate(rate)) < ends:
+        time.sleep(max(0.0, due - time.perf_counter()))
+        answer = call.future(request, timeout=30)
+        answer.add_done_callback(functools.partial(note, due))
+        under_way.append(answer)
+    while len(latencies) + len(failures) < len(under_way):
+        time.sleep(0.01)
+    channel.close()
+    cuts = statistics.quantiles(latencies, n=1000)
+    return {
+        "rate": round(rate, 1),
+        "p50_us": round(cuts[499] * 1e6, 1),
+        "p99_us": round(cuts[989] * 1e6, 1),
+        "p999_us": round(cuts[998] * 1e6, 1),
+        "failures": len(failures),
+    }
+
+
 def load_in_process(
-    port: int, request: bytes, concurrency: int, seconds: float
+    port: int, request: bytes, of: float, seconds: float, load: Callable[..., Any] = load
 ) -> dict[str, float]:
     """The same in a process of its own, on the last core."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
         1, context, initializer=os.sched_setaffinity, initargs=(0, {max(os.sched_getaffinity(0))})
     ) as pool:
-        return pool.submit(load, port, request, concurrency, seconds).result()
+        return pool.submit(load, port, request, of, seconds).result()
 
 
 class Process:
@@ -250,7 +297,7 @@ def main() -> None:
     parser.add_argument("--model", help="version folder with warm-up requests")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--json", help="write the result there")
     arguments = parser.parse_args()
     seconds = arguments.seconds
     figures: dict[str, Any] = {}
@@ -275,14 +322,52 @@ def main() -> None:
             running.enter_context(process)
         servers = measure(processes, request, arguments.rounds, seconds)
         figures.update(servers)
+        # At half of what a server can do, by its own figure.
+        for name, process in processes.items():
+            rate = servers[name]["32"]["qps"] / 2
+            found = load_in_process(process.port, request, rate, 2 * seconds, open_load)
+            servers[name]["open loop"] = found
         figures["while swapping"] = swap_latency(
             base_path, processes["TensorFlow"].port, request, 3 * seconds
         )
     figures["ratios"] = _ratios(times["callable"], servers)
     print(json.dumps(figures, indent=1))
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(figures, file, indent=1)
+    report("serving", _against_goals(figures), figures, arguments.json)
+
+
+def _against_goals(figures: dict[str, Any]) -> list[Ratio]:
+    found = figures["ratios"]
+    ratios = [
+        Ratio(
+            "requests a second at 32 clients, TensorFlow / echo",
+            found["TensorFlow"]["throughput at 32 clients / echo"],
+            0.5,
+        ),
+        Ratio(
+            "p50 at 1 client, TensorFlow / prepared session",
+            found["TensorFlow"]["p50 at 1 client / callable"],
+            2.5,
+            at_most=True,
+        ),
+        Ratio(
+            "p99 / p50 at 32 clients, TensorFlow",
+            found["TensorFlow"]["p99 / p50 at 32 clients"],
+            4,
+            at_most=True,
+        ),
+        Ratio(
+            "p99 / p50 in open loop at half the throughput, TensorFlow",
+            found["TensorFlow"]["p99 / p50 in open loop at half the throughput"],
+        ),
+        Ratio(
+            "p99 / p50 in open loop at half the throughput, echo",
+            found["echo"]["p99 / p50 in open loop at half the throughput"],
+        ),
+    ]
+    if "LiteRT" in found:
+        throughput = found["LiteRT"]["throughput at 32 clients / echo"]
+        ratios.append(Ratio("requests a second at 32 clients, LiteRT / echo", throughput, 0.85))
+    return ratios
 
 
 def _ratios(
@@ -298,6 +383,9 @@ def _ratios(
                 one["32"]["server_cpu_us"] / echo["32"]["server_cpu_us"], 2
             ),
             "p99 / p50 at 32 clients": round(one["32"]["p99_us"] / one["32"]["p50_us"], 2),
+            "p99 / p50 in open loop at half the throughput": round(
+                one["open loop"]["p99_us"] / one["open loop"]["p50_us"], 2
+            ),
         }
         for name, one in servers.items()
     }

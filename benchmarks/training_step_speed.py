@@ -1,13 +1,15 @@
 """What a training step of EASQ costs, against the plain behaviour ranker and against PyTorch.
 
-    python benchmarks/training_step_speed.py [--torch-python PYTHON] [--json out.json]
+    python benchmarks/training_step_speed.py [--torch-python PYTHON] [--growth] [--json out.json]
 
 512 slates of 24 candidates and 5 slates with an answer (1 %), embeddings of 64/32/8, as in the
 pipeline's default dataset. All contenders take turns in one run, on all cores; a ratio is the
 median over the rounds, for machines are shared and change their pace. `--torch-python` names an
 interpreter that has torch: it then runs `training_step_torch.py` on the same batch, from the same
-weights, and the first losses are compared before anything is timed. The bare matrix products are
-those of the EASQ step, forwards and backwards, and nothing else of it.
+weights, eagerly and compiled, and the first losses are compared before anything is timed. Plain
+`fit` is Keras's with neither XLA nor several steps a call. The bare matrix products are those of
+the EASQ step, forwards and backwards, and nothing else of it. `--growth` adds how the step grows
+with the width of the slate, the batch, the rank and the experts.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.harness import Ratio, in_turns, ratio, report
 from easq_keras.layers import FeatureSpec
 from easq_keras.models import EASQ, EMER
 
@@ -50,23 +54,23 @@ FEATURES = [
 Arrays = dict[str, np.ndarray]
 
 
-def make_batch() -> tuple[Arrays, Arrays]:
+def make_batch(slates: int, width: int) -> tuple[Arrays, Arrays]:
     rng = np.random.default_rng(0)
-    rows = DENSE + ANSWERED
-    features: Arrays = {"mask": np.ones((rows, WIDTH), "int64")}
+    rows = slates + ANSWERED
+    features: Arrays = {"mask": np.ones((rows, width), "int64")}
     for spec in FEATURES:
-        shape = (rows,) if spec.level == "user" else (rows, WIDTH)
+        shape = (rows,) if spec.level == "user" else (rows, width)
         features[spec.name] = (
             rng.integers(0, spec.num_buckets, shape)
             if spec.embedded
             else rng.normal(size=shape).astype("float32")
         )
-    behaviour = rng.integers(-1, 3, (rows, WIDTH)).astype("float32")
-    behaviour[DENSE:] = -1
-    answer = np.full((rows, WIDTH), -1, "float32")
-    answer[DENSE:, 0] = np.arange(ANSWERED) % 2
+    behaviour = rng.integers(-1, 3, (rows, width)).astype("float32")
+    behaviour[slates:] = -1
+    answer = np.full((rows, width), -1, "float32")
+    answer[slates:, 0] = np.arange(ANSWERED) % 2
     group = np.full(rows, -1, "int64")
-    group[DENSE:] = np.arange(ANSWERED) // 2
+    group[slates:] = np.arange(ANSWERED) // 2
     return features, {"behaviour": behaviour, "answer": answer, "pair_group": group}
 
 
@@ -83,6 +87,19 @@ def keras_steps(
         for _ in range(steps // STEPS_A_CALL):
             logs = model.train_function(batches)
         float(logs["loss"])
+        return time.perf_counter() - started
+
+    return run
+
+
+def fit_steps(model: EASQ, batch: Any) -> Callable[[int], float]:
+    """The step as `fit` makes it when nothing is asked of it: no XLA, one step a call."""
+    model.compile(jit_compile=False, steps_per_execution=1)
+    batches = tf.data.Dataset.from_tensors(batch).repeat()
+
+    def run(steps: int) -> float:
+        started = time.perf_counter()
+        model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
         return time.perf_counter() - started
 
     return run
@@ -108,6 +125,16 @@ def matrix_products(model: EASQ) -> list[tuple[tuple[int, ...], tuple[int, ...]]
             dense(rows, d, hidden, weights=learns, inputs=inputs)
             dense(rows, hidden, 1, weights=learns, inputs=learns)
 
+    def network(rows: int, learns: bool, inputs: bool) -> None:
+        dense(rows, d, d, weights=learns, inputs=inputs)
+        dense(rows, d, 1, weights=learns, inputs=learns)
+
+    def tower(rows: int, count: int, learns: bool, inputs: bool) -> None:
+        if settings.use_moe:
+            experts(rows, count, learns, inputs)
+        else:
+            network(rows, learns, inputs)
+
     for slates, learns in ((DENSE, True), (ANSWERED, False)):
         rows = slates * WIDTH
         dense(rows, k, d, weights=learns, inputs=learns)
@@ -121,11 +148,10 @@ def matrix_products(model: EASQ) -> list[tuple[tuple[int, ...], tuple[int, ...]]
         # The delta and the satisfaction tower learn from answers, the rest from the dense rows.
         dense(rows, k, settings.lora_rank, weights=not learns, inputs=False)
         dense(rows, settings.lora_rank, d, weights=not learns, inputs=not learns)
-        experts(rows, settings.num_satisfaction_experts, not learns, not learns)
+        tower(rows, settings.num_satisfaction_experts, not learns, not learns)
         if learns:
-            experts(rows, settings.num_experts, learns=True, inputs=False)
-            dense(rows, d, d, weights=True, inputs=True)
-            dense(rows, d, 1, weights=True, inputs=True)
+            tower(rows, settings.num_experts, learns=True, inputs=False)
+            network(rows, learns=True, inputs=True)
     return products
 
 
@@ -154,7 +180,7 @@ class TorchSteps:
     """The PyTorch step in a process of its own."""
 
     def __init__(
-        self, python: str, model: EASQ, batch: tuple[Arrays, Arrays], folder: Path
+        self, python: str, model: EASQ, batch: tuple[Arrays, Arrays], folder: Path, *how: str
     ) -> None:
         features, labels = batch
         np.savez(folder / "batch.npz", **features, **labels)
@@ -165,7 +191,7 @@ class TorchSteps:
         (folder / "settings.json").write_text(json.dumps(settings))
         script = Path(__file__).with_name("training_step_torch.py")
         self.process = subprocess.Popen(
-            [python, str(script), str(folder)],
+            [python, str(script), str(folder), *how],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -191,8 +217,26 @@ class TorchSteps:
         self.process.wait()
 
 
-def ratio(times: dict[str, list[float]], above: str, below: str) -> float:
-    return statistics.median(a / b for a, b in zip(times[above], times[below], strict=True))
+def growth(rounds: int, steps: int) -> dict[str, float]:
+    """The step of EASQ with one size changed, over the step as it is: medians of the ratios."""
+    sizes: dict[str, dict[str, Any]] = {
+        "as it is": {},
+        "slates of 48": {"width": 2 * WIDTH},
+        "batch of 1024": {"dense": 2 * DENSE},
+        "rank 64": {"settings": {"lora_rank": 64}},
+        "6 and 4 experts": {"settings": {"use_moe": True}},
+        "12 and 8 experts": {
+            "settings": {"use_moe": True, "num_experts": 12, "num_satisfaction_experts": 8}
+        },
+    }
+    contenders = {}
+    for name, size in sizes.items():
+        model = EASQ(FEATURES, **size.get("settings", {}))
+        batch = make_batch(size.get("dense", DENSE), size.get("width", WIDTH))
+        contenders[name] = keras_steps(model, batch, jit=True, answered_rows=ANSWERED)
+        contenders[name](2 * STEPS_A_CALL)
+    said = in_turns({name: partial(run, steps) for name, run in contenders.items()}, rounds)
+    return {name: round(ratio(said, name, "as it is"), 2) for name in sizes}
 
 
 def main() -> None:
@@ -201,24 +245,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=8, help="steps a round")
     parser.add_argument("--no-jit", action="store_true", help="without XLA")
-    parser.add_argument("--json", help="write the figures there")
+    parser.add_argument("--growth", action="store_true", help="how the step grows with its sizes")
+    parser.add_argument("--json", help="write the result there")
     arguments = parser.parse_args()
     jit = not arguments.no_jit
 
-    batch = make_batch()
+    batch = make_batch(DENSE, WIDTH)
     keras.utils.set_random_seed(0)
     models = {
         "EMER": EMER(FEATURES),
-        "EASQ recommended": EASQ.from_preset("recommended", FEATURES, dpo_ramp_steps=0),
+        "EMER without experts": EMER(FEATURES, use_moe=False),
+        "EASQ": EASQ.from_preset("recommended", FEATURES, dpo_ramp_steps=0),
         "EMER as in paper": EMER(FEATURES, num_experts=8, router_norm=False, gate_bias=None),
         "EASQ paper": EASQ.from_preset("paper", FEATURES),
     }
-    easq = models["EASQ recommended"]
+    easq = models["EASQ"]
     with tempfile.TemporaryDirectory() as folder:
-        peer = None
+        torch = {}
         if arguments.torch_python:
-            peer = TorchSteps(arguments.torch_python, easq, batch, Path(folder))
-            compare_first_losses(easq, batch, peer.first)
+            for name, how in (("PyTorch", ()), ("torch.compile", ("compile",))):
+                torch[name] = TorchSteps(arguments.torch_python, easq, batch, Path(folder), *how)
+                compare_first_losses(easq, batch, torch[name].first)
         dense = tuple({name: v[:DENSE] for name, v in part.items()} for part in batch)
         contenders: dict[str, Callable[[int], float]] = {
             name: keras_steps(
@@ -229,30 +276,52 @@ def main() -> None:
             )
             for name, model in models.items()
         }
+        plain = EASQ.from_preset("recommended", FEATURES, dpo_ramp_steps=0)
+        contenders["plain fit"] = fit_steps(plain, batch)
         contenders["matrix products"] = product_steps(easq)
-        if peer:
-            contenders["PyTorch"] = peer
+        contenders |= torch
         for run in contenders.values():  # compile, and reach the pace
             run(2 * STEPS_A_CALL)
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(arguments.rounds):
-            for name, run in contenders.items():
-                times[name].append(run(arguments.steps) / arguments.steps)
-        if peer:
+        steps = arguments.steps
+        said = in_turns(
+            {name: partial(run, steps) for name, run in contenders.items()}, arguments.rounds
+        )
+        for peer in torch.values():
             peer.close()
 
-    figures = {f"{name}, ms a step": statistics.median(t) * 1e3 for name, t in times.items()}
-    figures["EASQ recommended / EMER"] = ratio(times, "EASQ recommended", "EMER")
-    figures["EASQ paper / EMER as in paper"] = ratio(times, "EASQ paper", "EMER as in paper")
-    figures["share of bare matrix products"] = ratio(times, "matrix products", "EASQ recommended")
-    if peer:
-        figures["samples/s, EASQ recommended / PyTorch"] = ratio(
-            times, "PyTorch", "EASQ recommended"
-        )
-    for name, value in figures.items():
-        print(f"{name:40} {value:8.2f}")
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(figures, indent=1))
+    ratios = [
+        Ratio("step, EASQ / EMER", ratio(said, "EASQ", "EMER"), 1.15, at_most=True),
+        Ratio(
+            "step, EASQ / EMER without experts",
+            ratio(said, "EASQ", "EMER without experts"),
+            1.15,
+            at_most=True,
+        ),
+        Ratio(
+            "step, EASQ paper / EMER as in paper",
+            ratio(said, "EASQ paper", "EMER as in paper"),
+            1.15,
+            at_most=True,
+        ),
+        Ratio("samples a second, EASQ / plain fit", ratio(said, "plain fit", "EASQ")),
+        Ratio("bare matrix products / step of EASQ", ratio(said, "matrix products", "EASQ")),
+        *(
+            Ratio(f"samples a second, EASQ / {name}", ratio(said, name, "EASQ"), goal)
+            for name, goal in (("PyTorch", 1.5), ("torch.compile", 1.0))
+            if name in torch
+        ),
+    ]
+    figures: dict[str, Any] = {
+        "ms a step": {
+            name: round(statistics.median(seconds) / steps * 1e3, 1)
+            for name, seconds in said.items()
+        }
+    }
+    print(json.dumps(figures["ms a step"], indent=1))
+    if arguments.growth:
+        figures["growth"] = growth(arguments.rounds, steps)
+        print(json.dumps(figures["growth"], indent=1))
+    report("training_step", ratios, figures, arguments.json)
 
 
 def compare_first_losses(model: EASQ, batch: tuple[Arrays, Arrays], first: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 Started by `training_step_speed.py` in an interpreter that has torch; imports nothing of this
 repository. Reads a batch and the weights of the Keras model from the folder named on the command
 line, so that both do the same arithmetic, and prints the loss of the first step. Then, for each
-line with a number on standard input, it makes so many steps and prints the seconds they took.
+line with a number on standard input, it makes so many steps and prints the seconds they took. With
+`compile` as a second argument `torch.compile` makes the loss.
 """
 
 import json
@@ -91,6 +92,20 @@ class Experts(nn.Module):
         return (gates * torch.cat(outputs, -1)).sum(-1)
 
 
+class Network(nn.Module):
+    def __init__(self, weights, name):
+        super().__init__()
+        self.hidden = linear(weights, f"{name}/hidden")
+        self.output = linear(weights, f"{name}/output", bias=f"{name}/output/bias" in weights)
+
+    def forward(self, h):
+        return self.output(F.softplus(self.hidden(h)))[..., 0]
+
+
+def tower(weights, name):
+    return (Experts if f"{name}/gate_kernel" in weights else Network)(weights, name)
+
+
 class Ranker(nn.Module):
     def __init__(self, weights, features, heads):
         super().__init__()
@@ -103,10 +118,9 @@ class Ranker(nn.Module):
         self.backbone = Encoder(weights, heads)
         self.lora_a = nn.Parameter(torch.from_numpy(weights["lora/lora_kernel_a"]))
         self.lora_b = nn.Parameter(torch.from_numpy(weights["lora/lora_kernel_b"]))
-        self.tower = Experts(weights, "tower")
-        self.satisfaction_tower = Experts(weights, "satisfaction_tower")
-        self.head_hidden = linear(weights, "behaviour_head/hidden")
-        self.head_output = linear(weights, "behaviour_head/output", bias=False)
+        self.tower = tower(weights, "tower")
+        self.satisfaction_tower = tower(weights, "satisfaction_tower")
+        self.behaviour_head = Network(weights, "behaviour_head")
 
     def satisfaction_parameters(self):
         return [self.lora_a, self.lora_b, *self.satisfaction_tower.parameters()]
@@ -124,7 +138,7 @@ class Ranker(nn.Module):
         delta = x.detach() @ self.lora_a @ self.lora_b
         satisfaction = self.satisfaction_tower(h.detach() + delta) * mask
         score = self.tower(h.detach() + delta.detach()) * mask
-        behaviour = self.head_output(F.softplus(self.head_hidden(h)))[..., 0] * mask
+        behaviour = self.behaviour_head(h) * mask
         return score, satisfaction, behaviour
 
 
@@ -142,7 +156,7 @@ def spread(values, shown):
 
 
 class Trainer:
-    def __init__(self, folder):
+    def __init__(self, folder, compiled):
         self.settings = json.loads((folder / "settings.json").read_text())
         batch = np.load(folder / "batch.npz")
         self.batch = {name: torch.from_numpy(batch[name]) for name in batch.files}
@@ -157,10 +171,11 @@ class Trainer:
         # eps as in Keras.
         self.optimizer = torch.optim.Adam(others, lr=self.rate, eps=1e-7)
         self.satisfaction_optimizer = torch.optim.Adam(satisfaction, lr=self.rate, eps=1e-7)
-        self.scale = [1.0, 1.0]
+        self.scale = torch.ones(2)
+        self.loss = torch.compile(self.plain_loss) if compiled else self.plain_loss
 
-    def loss(self):
-        batch, settings = self.batch, self.settings
+    def plain_loss(self, batch, old_scale):
+        settings = self.settings
         mask = batch["mask"] > 0
         score, satisfaction, behaviour = self.model(batch, mask)
         levels, answer = batch["behaviour"], batch["answer"]
@@ -171,23 +186,23 @@ class Trainer:
         main = (wanted * F.softplus(-differences(score))).sum() / pairs
         head = (wanted * F.softplus(-differences(behaviour))).sum() / pairs
         answered = (answer >= 0) & mask
-        bce = F.binary_cross_entropy_with_logits(satisfaction[answered], answer[answered])
+        # As a mean over the answered ones, without a shape that depends on how many there are.
+        bce = F.binary_cross_entropy_with_logits(satisfaction, answer, reduction="none")
+        bce = (bce * answered).sum() / answered.sum().clamp(min=1)
         with torch.no_grad():
-            scale = self.scale[0] / max(self.scale[1], COLLAPSED_STD)
+            scale = old_scale[0] / old_scale[1].clamp(min=COLLAPSED_STD)
             liking = 2 * torch.sigmoid(scale * centred(satisfaction, shown))
             preferred = F.relu(differences(liking)) * both
         margin = settings["beta"] * differences(score - behaviour.detach())
         dpo = (preferred * F.softplus(-margin)).sum() / pairs
         with torch.no_grad():
-            found = [float(spread(score, shown)), float(spread(satisfaction, shown))]
-        self.scale = [
-            SCALE_MOMENTUM * old + (1 - SCALE_MOMENTUM) * new
-            for old, new in zip(self.scale, found, strict=True)
-        ]
-        return main + head + settings["lambda_satisfaction"] * bce + settings["lambda_dpo"] * dpo
+            found = torch.stack([spread(score, shown), spread(satisfaction, shown)])
+            new_scale = SCALE_MOMENTUM * old_scale + (1 - SCALE_MOMENTUM) * found
+        total = main + head + settings["lambda_satisfaction"] * bce + settings["lambda_dpo"] * dpo
+        return total, new_scale
 
     def step(self):
-        loss = self.loss()
+        loss, self.scale = self.loss(self.batch, self.scale)
         self.optimizer.zero_grad()
         self.satisfaction_optimizer.zero_grad()
         loss.backward()
@@ -202,7 +217,7 @@ class Trainer:
 
 def main():
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    trainer = Trainer(Path(sys.argv[1]))
+    trainer = Trainer(Path(sys.argv[1]), compiled=sys.argv[2:] == ["compile"])
     print(json.dumps({"torch": torch.__version__, "loss": float(trainer.step())}), flush=True)
     for line in sys.stdin:
         started = time.perf_counter()
