@@ -31,17 +31,22 @@ def _entries() -> list[Entry]:
             )
         ),
     ]
-    names = ("EASQ", "EASQ-w/o-LoRA", "EASQ-w/o-MoE", "EASQ-w/o-DPO", "EASQ-TopK", "Blend")
+    experts = settings_of(use_moe=True)
+    names = ("EASQ", "EASQ-w/o-LoRA", "EASQ-w/o-DPO", "EASQ-TopK", "Blend")
     return [
         *(Entry.of(name) for name in names),
+        Entry("EASQ, experts", "EASQ", experts),
+        Entry("Blend, experts", "Blend", experts),
         Entry("EASQ, no replay", "EASQ", replay=False),
         Entry("EASQ, no decay", "EASQ", settings_of(satisfaction_decay=0.0)),
         Entry("EASQ, no reference", "EASQ", settings_of(dpo_reference="none")),
         Entry("EASQ, shaping", "EASQ", settings_of(use_dpo=False, shaping=0.5), grid=_SHAPING),
         Entry.of("Imputation"),
+        Entry("Imputation, w/o MoE", "Imputation", settings_of(use_moe=False)),
         Entry("Imputation, detached head", "Imputation", settings_of(joint=False)),
         Entry("Imputation, no replay", "Imputation", replay=False),
         Entry.of("EMER_s-level"),
+        Entry("EMER_s-level, w/o MoE", "EMER_s-level", settings_of(use_moe=False)),
         Entry("EMER_s-level, replay", "EMER_s-level", replay=True),
         *paper,
     ]

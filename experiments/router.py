@@ -18,10 +18,11 @@ _WEIGHT = (1.0,)
 
 def entries() -> list[Entry]:
     """The rows, all at one weight: it is the routers that are looked at."""
-    no_bias = settings_of(gate_bias=None)
-    plain = settings_of(gate_bias=None, router_norm=False)
+    relu = settings_of(use_moe=True)
+    no_bias = settings_of(use_moe=True, gate_bias=None)
+    plain = settings_of(use_moe=True, gate_bias=None, router_norm=False)
     return [
-        Entry("ReLU", "EASQ", grid=_WEIGHT),
+        Entry("ReLU", "EASQ", relu, grid=_WEIGHT),
         Entry("Top-K softmax", "EASQ-TopK", grid=_WEIGHT),
         Entry("ReLU, no gate bias", "EASQ", no_bias, grid=_WEIGHT),
         Entry("ReLU, no bias, no norm", "EASQ", plain, grid=_WEIGHT),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from easq_keras.models import method_info
 from experiments.cells import CellSpec
 from experiments.slate_arrays import load_arrays, save_arrays
 from pipeline.whole_files import whole_file
@@ -23,7 +24,7 @@ from pipeline.whole_files import whole_file
 # Rankings that need no training.
 RANKERS = ("Oracle", "Popularity", "Random")
 # Raised when the same run would come out otherwise.
-_PROTOCOL = 1
+_PROTOCOL = 2
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,23 @@ class RunSpec:
 
     @property
     def key(self) -> str:
-        """The name of the result: a hash of everything it depends on."""
-        text = json.dumps({**self.to_dict(), "protocol": _PROTOCOL}, sort_keys=True)
+        """The name of the result: a hash of everything it depends on.
+
+        Of a method these are its model and all settings, those left at their defaults too: a result
+        is not taken for that of other defaults, and two names of the same share it.
+        """
+        values = {**self.to_dict(), "protocol": _PROTOCOL}
+        if self.method not in RANKERS:
+            info = method_info(self.method)
+            changes = dict(self.settings)
+            if info.trade_off is not None and self.weight is not None:
+                changes[info.trade_off] = self.weight
+            settings = info.model.settings_class(**info.settings).replace(**changes)
+            del values["weight"]
+            values["method"] = info.model.__name__
+            values["settings"] = settings.to_dict()
+            values["replay"] = info.replays if self.replay is None else self.replay
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property

@@ -15,6 +15,8 @@ VALUES: dict[str, tuple[float, ...]] = {
     "satisfaction_decay": (1.0, 3.0, 30.0),
 }
 _GRID = (0.3, 0.6, 1.2)
+# The preset has no experts; rows that change their number have them.
+_OF_EXPERTS = ("num_experts", "num_satisfaction_experts")
 _QUICK = ("num_experts", "lora_rank")
 
 
@@ -26,7 +28,8 @@ def entries(options: Options) -> list[Entry]:
         for value in values:
             # λ2 β is what sets the place on the frontier.
             grid = tuple(weight / value for weight in _GRID) if name == "beta" else _GRID
-            rows.append(Entry(f"{name}={value:g}", OURS, settings_of(**{name: value}), grid=grid))
+            changes = {name: value, **({"use_moe": True} if name in _OF_EXPERTS else {})}
+            rows.append(Entry(f"{name}={value:g}", OURS, settings_of(**changes), grid=grid))
     return rows
 
 

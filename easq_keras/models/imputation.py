@@ -19,6 +19,7 @@ class ImputationSettings(EASQSettings):
     `lambda_satisfaction` is λ_I, `shaping` is η.
 
     Attributes:
+        use_moe: As for `EASQSettings`, but True: its shared head learns more with experts.
         joint: The head's answers train embedding and backbone as well, as in the original. False:
             it reads the detached representation, which leaves EASQ without LoRA and without DPO,
             its levels shaped.
@@ -32,6 +33,7 @@ class ImputationSettings(EASQSettings):
     """
 
     joint: bool = True
+    use_moe: bool = True
     use_lora: bool = False
     use_dpo: bool = False
     shaping: float = 0.5

@@ -136,7 +136,7 @@ _INFOS = (
     ),
     MethodInfo(
         name="EASQ-w/o-MoE",
-        about="The ablation: one network in place of each mixture of experts.",
+        about="The ablation: no mixture of experts. The preset has none: it is `EASQ` itself.",
         model=EASQ,
         settings={"use_moe": False},
         grid=_EASQ_GRID,
@@ -149,9 +149,9 @@ _INFOS = (
     ),
     MethodInfo(
         name="EASQ-TopK",
-        about="The comparison of routers: Top-K softmax in place of ReLU.",
+        about="Experts behind a Top-K softmax router, to be compared with ReLU's.",
         model=EASQ,
-        settings={"router": "top_k"},
+        settings={"use_moe": True, "router": "top_k"},
         grid=_EASQ_GRID,
     ),
 )

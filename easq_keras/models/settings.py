@@ -101,9 +101,11 @@ class EASQSettings(EMERSettings):
     the paper's section 4 with its contradictions read as `docs/library/routing.md` says.
     `recommended` keeps the paper's path for satisfaction (LoRA, own tower, stopped gradients) and
     changes the two losses, because under the paper's rate of answers, about one in 10,000 views,
-    two answers of one user hardly ever meet and Eq. 16 has nothing to work on.
+    two answers of one user hardly ever meet and Eq. 16 has nothing to work on. It does without
+    experts: where answers are few, one network learns more from them (`experiments/README.md`).
 
     Attributes:
+        use_moe: As for `EMERSettings`, of both scores; here False.
         use_lora: Learn answers into a LoRA delta of h besides the tower (Eq. 7). False: the
             paper's ablation "w/o LoRA", h_satis = stop_grad(h).
         use_dpo: Transfer satisfaction into ŷ (Eq. 16). False: the ablation "w/o DPO"; ŷ is then
@@ -143,6 +145,7 @@ class EASQSettings(EMERSettings):
         0.1
     """
 
+    use_moe: bool = False
     use_lora: bool = True
     use_dpo: bool = True
     lora_rank: int = 16
@@ -203,6 +206,7 @@ class EASQSettings(EMERSettings):
         if one_of("preset", name, PRESETS) == "recommended":
             return cls()
         return cls(
+            use_moe=True,
             num_experts=8,
             router_norm=False,
             gate_bias=None,

@@ -11,16 +11,19 @@ from tensorboard.plugins.projector import ProjectorConfig
 
 from pipeline.trainer import run_fn
 from tests.pipeline.conftest import TINY_SLATES
-from tests.pipeline.tiny_training import tiny_fn_args
+from tests.pipeline.tiny_training import SMALL, tiny_fn_args
 
 DENSE = [TINY_SLATES[index % 3] for index in range(11)]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_dataset, tiny_transform_dir):
-    """The model run of 11 dense slates and two answered ones."""
+    """The model run, with experts, of 11 dense slates and two answered ones."""
     folder = tmp_path_factory.mktemp("board")
-    run_fn(tiny_fn_args(folder, tiny_dataset, tiny_transform_dir, DENSE))
+    fn_args = tiny_fn_args(folder, tiny_dataset, tiny_transform_dir, DENSE)
+    with_experts = json.dumps({**json.loads(SMALL), "use_moe": True})
+    fn_args.custom_config["trainer"]["model"] = with_experts
+    run_fn(fn_args)
     return folder / "model_run"
 
 

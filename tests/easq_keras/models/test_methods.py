@@ -74,10 +74,10 @@ def test_easq_is_the_recommended_preset_and_its_paper_form_the_other():
         ("EASQ-w/o-LoRA", {"use_lora": False}),
         ("EASQ-w/o-MoE", {"use_moe": False}),
         ("EASQ-w/o-DPO", {"use_dpo": False}),
-        ("EASQ-TopK", {"router": "top_k"}),
+        ("EASQ-TopK", {"use_moe": True, "router": "top_k"}),
     ],
 )
-def test_an_ablation_differs_in_the_one_thing(name, change):
+def test_an_ablation_differs_in_its_subject_alone(name, change):
     assert build_method(name, SPECS).settings == EASQSettings(**change)
 
 

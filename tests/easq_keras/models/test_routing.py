@@ -136,7 +136,8 @@ def test_both_towers_read_the_same_values():
 def test_with_b_at_zero_the_model_is_the_base_model_bit_for_bit(preset):
     # T2, first half.
     model = easq(preset)
-    base = emer(router_norm=model.settings.router_norm, gate_bias=model.settings.gate_bias)
+    same = ("use_moe", "router_norm", "gate_bias")
+    base = emer(**{name: getattr(model.settings, name) for name in same})
     for part in ("embedding", "backbone", "tower"):
         getattr(base, part).set_weights(getattr(model, part).get_weights())
     features, _ = batch()
