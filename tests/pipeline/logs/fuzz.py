@@ -39,6 +39,8 @@ from pipeline.logs.readers import (
     read_impressions,
     read_questionnaires,
 )
+from pipeline.online.span_examples import write_span_examples
+from pipeline.online.spans import Span
 from tests.pipeline.logs.mutations import Mutant, write_mutant
 
 _KINDS = {"questionnaires": "answers"}
@@ -64,7 +66,29 @@ def outcome(mutant: Mutant) -> str:
     except LogError as error:
         _require_clear(str(error), str(mutant.logs), error.problem, error.remedy)
         return "refused"
+    _learn_as_span(config, mutant)
     return "read"
+
+
+def _learn_as_span(config: DatasetConfig, mutant: Mutant) -> None:
+    """The same files as a span of online learning, which can be read, as the log could."""
+    out = mutant.config.parent / "examples"
+    span = Span.at(mutant.logs)
+    report = write_span_examples(
+        span, config, None, out, mutant.config.parent / "store", shared=mutant.logs
+    )
+    answers = report["answers"]
+    lost = answers["late_rejected"] + answers["duplicates"] + sum(answers["rejected"].values())
+    if config.tables.questionnaires is not None:
+        assert _letters(out, "questionnaires") == lost
+        rejected = sum(report["impressions"]["rejected"].values())
+        assert _letters(out, "impressions") == rejected
+
+
+def _letters(out: Path, table: str) -> int:
+    return sum(
+        pq.read_metadata(path).num_rows for path in out.glob(f"dead_letters/{table}-*.parquet")
+    )
 
 
 def _require_clear(message: str, *parts: str) -> None:

@@ -360,7 +360,7 @@ def write_mutant(folder: Path, seed: int) -> Mutant:
         else:
             mutate: Callable[[random.Random, dict[str, Rows]], str] = rng.choice(OF_ROWS)
             done.append(mutate(rng, log))
-    logs = folder / "logs"
+    logs = folder / "span=1"
     logs.mkdir(parents=True)
     for table, rows in log.items():
         said = write_file(rng, logs / f"{table}.{form}", rows)

@@ -24,11 +24,11 @@ from tests.pipeline.logs.tiny_logs import (
 
 
 def test_every_input_is_refused_by_name_or_every_row_of_it_accounted_for() -> None:
-    outcomes, wrong = fuzz(range(250))
+    outcomes, wrong = fuzz(range(150))
     assert wrong == []
     # Both happen: the mutations neither miss nor break everything.
-    assert outcomes["read"] > 50
-    assert outcomes["refused"] > 50
+    assert outcomes["read"] > 30
+    assert outcomes["refused"] > 30
 
 
 def test_an_input_can_be_had_again_by_its_seed(tmp_path: Path) -> None:
