@@ -83,6 +83,8 @@ def either(*masks: np.ndarray | None) -> np.ndarray | None:
 def parse_text(column: pa.Array) -> Parsed:
     """Text, integers, booleans as text; an empty text is no value; invalid UTF-8 is bad."""
     column = _plain_array(column)
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())  # Arrow computes nothing with halves
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     elif _is_text(column.type):

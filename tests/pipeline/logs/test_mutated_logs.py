@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -104,3 +105,11 @@ def test_more_levels_than_a_byte_holds_are_refused() -> None:
     behaviours = {"columns": ["like"], "positive": ["like"], "max_level": 2**70}
     with pytest.raises(ConfigError, match=r"behaviours.max_level: found .* between 1 and 127"):
         tiny_config(behaviours=behaviours)
+
+
+def test_halves_are_read_as_text(tmp_path: Path) -> None:
+    rows = [impression(device=np.float16(1.5)), impression(device=np.float16("nan"))]
+    write_table(tmp_path / "impressions.parquet", rows, {"device": pa.float16()})
+    good, _, missing = read_all(tiny_config(), "impressions", tmp_path)
+    assert [row["feature_device"] for row in good] == ["1.5", "none"]
+    assert missing == {"device": 1}
