@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,9 +78,7 @@ def forget_in_store(
             infos.append(segment.info)
             continue
         for part in PARTS:
-            target = folder / clean.path(part).name
-            if not target.exists():
-                os.link(clean.path(part), target)
+            _link(clean.path(part), folder / clean.path(part).name)
         removed += segment.info.slates - clean.info.slates
         removed += segment.info.arrivals - clean.info.arrivals
         infos.append(clean.info)
@@ -106,6 +105,16 @@ def forget_in_store(
         write_table(folder / STORE_ACTIVITY, take(activity, ~of_users))
     write_sums(folder, None)
     return removed + int(theirs.sum())
+
+
+def _link(source: Path, target: Path) -> None:
+    if target.exists() and target.samefile(source):
+        return
+    target.unlink(missing_ok=True)  # left by a command that was killed
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,8 @@ def test_stores_go_on_sharing_files(tmp_path) -> None:
     dataset, done = DATASETS["by request"], {}
     learn(tmp_path, write_spans(tmp_path, THEM, OTHER), dataset)
     names = UserNames.of([THEM], dataset)
+    stale = tmp_path / "3-store" / "span-1-1.slates.arrow"
+    stale.write_text("left by a command for another user that was killed")
     for store in ("2-store", "3-store"):
         forget_in_store(tmp_path / store, names, dataset, {}, done, answers_only=False)
     shared = tmp_path / "2-store" / "span-1-1.slates.arrow"
