@@ -141,6 +141,18 @@ def test_what_was_wrong_in_training_is_told(html):
     assert "<strong>Alarm:</strong> no expert of ŷ is open for 60% of the candidates" in html
 
 
+def test_a_burst_of_answers_from_few_accounts_is_told(report, html):
+    assert "more than a user may give in a day" not in html
+    attacked = copy.deepcopy(report)
+    attacked["counts"]["answers"] |= {
+        "read": 1000, "not_answered": 900, "rejected": {"over_daily_limit": 2},
+    }  # fmt: skip
+    told = " ".join(render_html(attacked).split())
+    assert (
+        "<strong>Alarm:</strong> 2 of 100 answers were more than a user may give in a day" in told
+    )
+
+
 def test_text_of_the_run_is_escaped(html):
     assert "easq run --dataset &lt;stub&gt;" in html
 
