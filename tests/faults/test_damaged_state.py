@@ -95,6 +95,15 @@ def test_records_that_are_gone_without_a_trace_are_missed(examples, tmp_path):
         require_whole(str(copy))
 
 
+def test_sizes_written_once_more_into_the_same_folder_hold(examples, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(examples, copy)
+    with tf.io.TFRecordWriter(str(copy / "Split-train" / "slates-00001.tfrecord")) as out:
+        out.write(b"one more")
+    write_sizes(str(copy))
+    require_whole(str(copy))
+
+
 @pytest.fixture(scope="module")
 def model():
     model = EMER([FeatureSpec("item", "categorical", num_buckets=9)])

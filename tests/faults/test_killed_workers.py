@@ -1,5 +1,6 @@
 """A Beam worker process is killed, as the kernel does when memory runs out: the run says so."""
 
+import contextlib
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.record_files import require_whole
 from simulator import SimulatorConfig, write_logs
 from tests.faults import processes
 from tests.pipeline.example_gen.written import files_under
@@ -52,10 +54,8 @@ def test_a_killed_worker_fails_the_run_in_place_of_hanging_it(forks, tmp_path, c
             assert time.monotonic() < ends
             time.sleep(0.05)
         time.sleep(BUSY * dice.random() ** 2)
-        try:
+        with contextlib.suppress(ProcessLookupError):  # all was done
             os.kill(dice.choice(workers), signal.SIGKILL)
-        except ProcessLookupError:
-            count("Beam worker, SIGKILL", "came when all was done")
         process.join(WAIT)
         assert process.exitcode is not None, "it hangs"
         if process.exitcode:
@@ -63,6 +63,9 @@ def test_a_killed_worker_fails_the_run_in_place_of_hanging_it(forks, tmp_path, c
             assert "memory" in said.read_text()
             count("Beam worker, SIGKILL", "the run fails and says so")
             assert not (out / "files.json").exists()
+        else:
+            require_whole(str(out))
+            count("Beam worker, SIGKILL", "came when all was written: the examples are whole")
     alone, said = tmp_path / "alone", tmp_path / "said"
     again = forks.Process(
         target=processes.examples_in_two_processes, args=(tmp_path / "logs", alone, said)
