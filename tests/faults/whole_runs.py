@@ -68,7 +68,7 @@ class Run:
         stat = Path(f"/proc/{self.process.pid}/stat")
         try:
             user, system = stat.read_text().rpartition(")")[2].split()[11:13]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return float("inf")
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 

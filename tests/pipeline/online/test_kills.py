@@ -1,5 +1,6 @@
 """SIGKILL at random moments: nothing is lost, nothing is learnt twice, nothing half is served."""
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -44,9 +45,9 @@ def run_for(process, seconds):
     used = 0.0
     while process.is_alive() and used < seconds:
         process.join(0.02)
-        stat = Path(f"/proc/{process.pid}/stat")
-        if stat.exists():
-            user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            stat = Path(f"/proc/{process.pid}/stat").read_text()
+            user, system = stat.rpartition(")")[2].split()[11:13]
             used = max(used, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK"))
     return used
 
