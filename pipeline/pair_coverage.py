@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from pipeline.training_input import with_own_threads
+
 
 def answered_pairs(answers: NDArray[np.float32], groups: NDArray[np.int64]) -> int:
     """The pairs of different answers inside a pair group.
@@ -54,7 +56,7 @@ class PairCoverage:
             tf.numpy_function(self._count, [labels["answer"], labels["pair_group"]], [])
             return features, labels
 
-        return batches.map(look)
+        return with_own_threads(batches.map(look))
 
     def _count(self, answers: NDArray[np.float32], groups: NDArray[np.int64]) -> None:
         pairs = answered_pairs(answers, groups)
