@@ -110,13 +110,19 @@ class EASQ(EMER):
 
     def make_satisfaction_tower(self) -> keras.layers.Layer:
         """Returns the layer `(..., d) → (..., 1)` of ŝ (Eqs. 13, 14)."""
-        if self.settings.use_moe:
-            return self.make_tower(
-                self.settings.num_satisfaction_experts, name="satisfaction_tower"
-            )
-        # As a logit ŝ has a level to learn; as one side of pairs it has none.
-        absolute = self.settings.satisfaction_loss == "bce"
-        return self.make_network("satisfaction_tower", output_bias=absolute)
+        return self.make_tower(self.settings.num_satisfaction_experts, name="satisfaction_tower")
+
+    def make_tower(self, num_experts: int, name: str) -> keras.layers.Layer:
+        """Returns a layer `(..., d) → (..., 1)` that scores; override it for towers of your own.
+
+        Args:
+            num_experts: K1 for ŷ, K2 for ŝ.
+            name: Name of the layer: `"tower"` or `"satisfaction_tower"`.
+        """
+        if name == "satisfaction_tower" and not self.settings.use_moe:
+            # As a logit ŝ has a level to learn; as one side of pairs it has none.
+            return self.make_network(name, output_bias=self.settings.satisfaction_loss == "bce")
+        return super().make_tower(num_experts, name)
 
     def _make_parts(self) -> None:
         self.satisfaction_tower = self.make_satisfaction_tower()

@@ -59,7 +59,7 @@ def test_without_a_weight_of_satisfaction_none_is_named():
 
 def test_too_large_a_weight_of_satisfaction_is_named_with_what_it_costs(caplog):
     alarms = TrainingAlarms(every=1)
-    trained(EASQ, alarms, epochs=40, lambda_dpo=200.0, dpo_ramp_steps=0)
+    trained(EASQ, alarms, epochs=40, lambda_dpo=200.0, dpo_ramp_steps=0, use_moe=True)
     assert set(alarms.messages) == {"price"}
     assert "lower lambda_dpo (200)" in alarms.messages["price"]
     assert "the head that learns behaviour alone has 0." in alarms.messages["price"]

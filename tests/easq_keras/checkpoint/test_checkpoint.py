@@ -57,7 +57,7 @@ def test_going_on_is_never_having_stopped(kind, tmp_path):
 
 def test_the_decay_goes_on_towards_the_very_first_values(tmp_path):
     first = made("recommended", seed=0)
-    home = first.satisfaction_tower.hidden_kernel.numpy()
+    home = first.satisfaction_tower.hidden.kernel.numpy()
     train(first, range(2))
     save_checkpoint(first, tmp_path)
     second = made("recommended", seed=9)

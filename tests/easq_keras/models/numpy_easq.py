@@ -93,16 +93,20 @@ class Reading:
         """ŷ: Eqs. 8 to 10. With a behaviour head h is held too."""
         of_h = held if self.settings.has_behaviour_head else live
         h = self._h(of_h, batch, row) + self._delta(held, held, batch, row)
-        return routed(live, "tower", h, self.settings.router_norm)
+        return self._tower(live, "tower", h)
 
     def _satisfaction(self, live: Weights, held: Weights, batch: Batch, row: int) -> Array:
         """ŝ: Eqs. 12 to 14."""
         h = self._h(held, batch, row) + self._delta(live, held, batch, row)
-        return routed(live, "satisfaction_tower", h, self.settings.router_norm)
+        return self._tower(live, "satisfaction_tower", h)
+
+    def _tower(self, weights: Weights, name: str, h: Array) -> Array:
+        if self.settings.use_moe:
+            return routed(weights, name, h, self.settings.router_norm)
+        return network(weights, name, h)
 
     def _behaviour(self, weights: Weights, batch: Batch, row: int) -> Array:
-        hidden = softplus(dense(weights, "behaviour_head/hidden", self._h(weights, batch, row)))
-        return (hidden @ weights["behaviour_head/output/kernel"])[:, 0]
+        return network(weights, "behaviour_head", self._h(weights, batch, row))
 
     def _probability(self, held: Weights, batch: Batch, row: int) -> Array:
         """σ(s̃): ŝ less its mean over the exposed candidates, at the spread of ŷ."""
@@ -199,6 +203,11 @@ def unit_scale(h: Array) -> Array:
 
 def dense(weights: Weights, name: str, h: Array) -> Array:
     return h @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
+
+
+def network(weights: Weights, name: str, h: Array) -> Array:
+    hidden = softplus(dense(weights, f"{name}/hidden", h))
+    return (hidden @ weights[f"{name}/output/kernel"])[:, 0] + weights.get(f"{name}/output/bias", 0)
 
 
 def routed(weights: Weights, name: str, h: Array, router_norm: bool) -> Array:

@@ -22,7 +22,9 @@ def trained(model, seeds=(0, 1), answers: bool = True):
 
 def twin_of_easq(**settings) -> EASQ:
     keras.utils.set_random_seed(0)
-    shaped = EASQSettings(use_lora=False, use_dpo=False, shaping=0.5, dpo_ramp_steps=0)
+    shaped = EASQSettings(
+        use_moe=True, use_lora=False, use_dpo=False, shaping=0.5, dpo_ramp_steps=0
+    )
     return EASQ(SPECS, settings=shaped, **SIZES, **settings)
 
 

@@ -139,7 +139,7 @@ def test_labels_in_double_precision_are_the_same_labels(preset):
 
 
 def test_without_dpo_the_score_learns_as_emer_does():
-    aligned, plain = easq(use_dpo=False, use_lora=False), emer()
+    aligned, plain = easq(use_dpo=False, use_lora=False, use_moe=True), emer()
     for part in ("embedding", "backbone", "tower"):
         getattr(plain, part).set_weights(getattr(aligned, part).get_weights())
     for model in (aligned, plain):
