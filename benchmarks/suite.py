@@ -110,6 +110,8 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     axis.barh(names, values, color=colours)
     axis.axvline(1, color="black", linewidth=1)
     axis.set_xscale("log")
+    axis.set_xticks(ticks := [0.25, 0.5, 1, 2, 4], [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
     axis.set_xlabel("times the goal (logarithmic)")
     axis.invert_yaxis()
     figure.savefig(path, dpi=110)
