@@ -68,7 +68,7 @@ def page(results: list[dict[str, Any]]) -> str:
     lines = [
         "# What `make bench` measured",
         "",
-        "Ratios, medians over interleaved rounds. [The scripts](..) say what is compared.",
+        "Medians over interleaved rounds. [Benchmarks](../README.md) says what is compared.",
         "",
         "| | what | ratio | goal | |",
         "|---|---|---:|---:|---|",
