@@ -9,14 +9,12 @@ from typing import Any
 
 from easq_keras.models.easq import COLLAPSED_STD
 from pipeline.evaluation.eval_config import GUARDRAIL
-from pipeline.example_gen.answers import OVER_DAILY_LIMIT
+from pipeline.example_gen.answer_burst import answer_burst
 
 # A change is judged against so many spans before it, and only once there are as many.
 HISTORY = 8
 _DRIFT_DEVIATIONS = 4.0
 _SCALE_FACTOR = 2.0
-# So many people answer more than a day's answers by themselves.
-_OVER_DAILY_LIMIT = 0.02
 
 
 def alarms(record: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -33,9 +31,9 @@ def alarms(record: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> li
             f"ŝ has collapsed: it spreads by {spread:.3g} within a slate, less than "
             f"{COLLAPSED_STD:g}, and tells nothing to ŷ"
         )
-    over = _over_daily_limit(record)
-    if over is not None:
-        found.append(over)
+    burst = answer_burst(record.get("counts", {}).get("answers", {}))
+    if burst is not None:
+        found.append(burst)
     recent = before[-HISTORY:]
     if len(recent) < HISTORY:
         return found
@@ -66,17 +64,3 @@ def _guardrail(record: Mapping[str, Any]) -> float | None:
 
 def _number(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
-
-
-def _over_daily_limit(record: Mapping[str, Any]) -> str | None:
-    """Of a burst of answers, which a few accounts can give and few people do."""
-    answers = record.get("counts", {}).get("answers", {})
-    over = answers.get("rejected", {}).get(OVER_DAILY_LIMIT, 0)
-    given = answers.get("read", 0) - answers.get("not_answered", 0)
-    if not given or over / given < _OVER_DAILY_LIMIT:
-        return None
-    return (
-        f"{over:,} of {given:,} answers were more than a user may give in a day, and were not "
-        "used: fake accounts? Their ids are in the dead letters (over_daily_limit); the limit is "
-        "questionnaire.max_daily_answers"
-    )

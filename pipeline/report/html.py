@@ -6,6 +6,7 @@ from typing import Any
 
 import jinja2
 
+from pipeline.example_gen.answer_burst import answer_burst
 from pipeline.report import text
 from pipeline.report.figures import lift_plots, ranking_plots, training_plots
 from pipeline.report.summary import infra_sentence, push_sentence
@@ -39,6 +40,7 @@ def render_html(report: dict[str, Any]) -> str:
         ranking_plots=ranking_plots(report),
         lift_plots=lift_plots(report),
         training_plots=training_plots(report),
+        answer_burst=answer_burst(report["counts"]["answers"]),
         infra_sentence=infra_sentence(report["infra_check"]),
         push_sentence=push_sentence(report["push"]),
     )
