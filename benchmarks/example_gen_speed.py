@@ -23,8 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Before polars starts its threads.
 os.environ["POLARS_MAX_THREADS"] = "1"
 
-from benchmarks.harness import Ratio, cost, in_fresh_process, on_one_core, report
-from simulator import SimulatorConfig, write_logs
+from benchmarks.harness import (
+    Ratio,
+    cost,
+    in_fresh_process,
+    on_one_core,
+    report,
+    simulated_logs,
+)
 
 SPLITS = ("train", "eval", "answered")
 OURS, POLARS, ROWS = "columnar", "polars", "row by row"
@@ -46,9 +52,7 @@ def main() -> None:
     for impressions in sorted({*arguments.impressions, arguments.rows} - {0}):
         with tempfile.TemporaryDirectory() as folder:
             logs = f"{folder}/logs"
-            requests = -(-impressions // 12)
-            write_logs(SimulatorConfig(requests=requests, users=max(300, requests // 30)), logs)
-            result: dict[str, Any] = {"impressions": 12 * requests}
+            result: dict[str, Any] = {"impressions": simulated_logs(impressions, logs)}
             for which in (OURS, POLARS, *([ROWS] if impressions == arguments.rows else [])):
                 result[which] = in_fresh_process(__file__, which, logs, f"{folder}/{which}")
                 if impressions <= arguments.compare_up_to:

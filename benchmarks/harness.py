@@ -21,6 +21,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from simulator import SimulatorConfig, write_logs
+
+# Of a simulated request.
+CANDIDATES = 12
 PACKAGES = ("tensorflow", "keras", "apache-beam", "tfx", "pyarrow", "polars", "grpcio")
 
 
@@ -120,6 +124,13 @@ def cpu_seconds() -> float:
     """Of this process, all its threads, and the processes it has waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def simulated_logs(impressions: int, folder: str) -> int:
+    """Writes logs of so many impressions or a few more, 30 requests a user; says how many."""
+    requests = -(-impressions // CANDIDATES)
+    write_logs(SimulatorConfig(requests=requests, users=max(300, requests // 30)), folder)
+    return requests * CANDIDATES
 
 
 def report(name: str, ratios: Sequence[Ratio], figures: Mapping[str, Any], out: str | None) -> None:

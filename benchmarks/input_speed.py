@@ -24,8 +24,15 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.harness import Ratio, cpu_seconds, in_fresh_process, in_turns, ratio, report
-from simulator import SimulatorConfig, write_logs
+from benchmarks.harness import (
+    Ratio,
+    cpu_seconds,
+    in_fresh_process,
+    in_turns,
+    ratio,
+    report,
+    simulated_logs,
+)
 
 
 def main() -> None:
@@ -40,9 +47,7 @@ def main() -> None:
         print(json.dumps(measure(Path(folder), int(rounds))))
         return
     with tempfile.TemporaryDirectory() as folder:
-        requests = -(-arguments.impressions // 12)
-        users = max(300, requests // 30)
-        write_logs(SimulatorConfig(requests=requests, users=users), f"{folder}/logs")
+        simulated_logs(arguments.impressions, f"{folder}/logs")
         figures = in_fresh_process(__file__, folder, str(arguments.rounds))
     seconds, cpu = figures["seconds"], figures["cpu_seconds"]
     ratios = [

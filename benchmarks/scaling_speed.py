@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -29,13 +28,13 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.harness import CANDIDATES, cpu_seconds, simulated_logs
 
 TINY = 2_400
 STAGES = ("ExampleGen", "statistics", "Transform")
 BATCH, WARM_UP = 512, 5
-CANDIDATES = 12
 
 
 def main() -> None:
@@ -52,12 +51,8 @@ def main() -> None:
 
 
 def measure(impressions: int, folder: Path) -> dict[str, Any]:
-    from simulator import SimulatorConfig, write_logs
-
     for size, rows in (("start", TINY), ("all", impressions)):
-        requests = -(-rows // CANDIDATES)
-        config = SimulatorConfig(requests=requests, users=max(300, requests // 30))
-        write_logs(config, str(folder / size))
+        simulated_logs(rows, str(folder / size))
     data = {}
     for workers in (1, 2):
         command = child("data", str(workers), str(folder))
@@ -146,12 +141,6 @@ def cost(work: Callable[[str, str], None], logs: str, out: str) -> dict[str, flo
     before, started = cpu_seconds(), time.perf_counter()
     work(logs, out)
     return {"seconds": time.perf_counter() - started, "cpu": cpu_seconds() - before}
-
-
-def cpu_seconds() -> float:
-    """Of this process and of those it has waited for."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def training(index: str, made: str) -> dict[str, float]:

@@ -22,8 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.harness import Ratio, cost, in_fresh_process, report
-from simulator import SimulatorConfig, write_logs
+from benchmarks.harness import Ratio, cost, in_fresh_process, report, simulated_logs
 
 COMPONENTS = ("StatisticsGen", "Transform")
 
@@ -40,13 +39,11 @@ def main() -> None:
     results = []
     for impressions in arguments.impressions:
         with tempfile.TemporaryDirectory() as folder:
-            requests = -(-impressions // 12)
-            users = max(300, requests // 30)
-            write_logs(SimulatorConfig(requests=requests, users=users), f"{folder}/logs")
-            result: dict[str, Any] = {"impressions": 12 * requests}
+            logs = f"{folder}/logs"
+            result: dict[str, Any] = {"impressions": simulated_logs(impressions, logs)}
             for which in ("ours", "default"):
                 root = f"{folder}/{which}"
-                result[which] = in_fresh_process(__file__, which, f"{folder}/logs", root)
+                result[which] = in_fresh_process(__file__, which, logs, root)
         print(json.dumps(result), flush=True)
         results.append(result)
     report(

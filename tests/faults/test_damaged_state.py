@@ -29,8 +29,9 @@ from pipeline.version_folder import new_version
 from serving.errors import ServingError
 from serving.model_folder import check_model_folder
 from tests.faults.damage import attempt, damage, files_in
-from tests.pipeline.example_gen.small_logs import answer, config, impression
-from tests.pipeline.online.span_folders import learn, write_span
+from tests.faults.writers import two_spans
+from tests.pipeline.example_gen.small_logs import config
+from tests.pipeline.online.span_folders import learn
 
 FAULTS = 40
 
@@ -164,15 +165,8 @@ def test_a_damaged_version_is_refused_by_the_server(tmp_path, count):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """An impression store after two spans."""
-    folder, spans = tmp_path_factory.mktemp("store"), []
-    for number in (1, 2):
-        hour, shown, answers = 2 * number, [], []
-        for place in range(12):
-            request = f"s{number}r{place}"
-            shown += [impression(request, f"u{place % 4}", item, hour) for item in "abc"]
-            answers.append(answer(request, f"u{place % 4}", "a", hour + 0.1, place % 3))
-        spans.append(write_span(folder, f"span={number}", shown, answers))
-    learn(folder, spans, config())
+    folder = tmp_path_factory.mktemp("store")
+    learn(folder, two_spans(folder), config())
     return folder / "span=2-store"
 
 

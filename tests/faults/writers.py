@@ -21,6 +21,7 @@ from pipeline.example_gen.generate import generate_examples
 from pipeline.local_runner import Workdir
 from pipeline.logs.dataset_config import load_dataset_config
 from pipeline.online import series
+from pipeline.online.spans import Span
 from pipeline.online.state import Commit, OnlineFolder, OnlineState, Version, write_state
 from pipeline.report.model_card import write_card  # noqa: F401
 from pipeline.version_folder import new_version
@@ -83,19 +84,19 @@ def _next_state(folder: Path) -> None:
     write_state(place.state_file, state)
 
 
-def _spans(folder: Path) -> None:
+def two_spans(folder: Path) -> list[Span]:
+    spans = []
     for number in (1, 2):
         hour, shown, answers = 2 * number, [], []
         for place in range(12):
             request = f"s{number}r{place}"
             shown += [impression(request, f"u{place % 4}", item, hour) for item in "abc"]
             answers.append(answer(request, f"u{place % 4}", "a", hour + 0.1, place % 3))
-        write_span(folder, f"span={number}", shown, answers)
+        spans.append(write_span(folder, f"span={number}", shown, answers))
+    return spans
 
 
 def _learnt_spans(folder: Path) -> None:
-    from pipeline.online.spans import Span
-
     spans = [Span.at(folder / "spans" / f"span={number}") for number in (1, 2)]
     learn_spans(folder, spans, config())
 
@@ -128,7 +129,7 @@ WRITERS = {
     "ExampleGen": Writer(_logs_to_read, _examples),
     "push of a version": Writer(_version, _version),
     "online state": Writer(_first_state, _next_state),
-    "span examples and store": Writer(_spans, _learnt_spans),
+    "span examples and store": Writer(two_spans, _learnt_spans),
     "metadata database": Writer(_metadata, _metadata),
 }
 

@@ -55,29 +55,12 @@ def test_tls(start_server: Callable[..., Running], saved_models: Path, tmp_path:
         client.rank({"item_id": ["a"]})
 
 
-def test_mutual_tls(
-    start_server: Callable[..., Running], saved_models: Path, tmp_path: Path
-) -> None:
-    authority = Authority()
+def test_mutual_tls(mutual: str, authority: Authority) -> None:
     key, certificate = authority.issue()
-    config = write_ssl_config(
-        tmp_path / "ssl.config",
-        server_key=key.decode(),
-        server_cert=certificate.decode(),
-        custom_ca=authority.certificate.decode(),
-        client_verify=True,
-    )
-    running = start_server(model_base_path=f"{saved_models}/half", ssl_config_file=config)
-    address = f"localhost:{running.server.grpc_port}"
-    client_key, client_certificate = authority.issue()
-    known = grpc.ssl_channel_credentials(authority.certificate, client_key, client_certificate)
-    with grpc.secure_channel(address, known) as channel:
+    known = grpc.ssl_channel_credentials(authority.certificate, key, certificate)
+    with grpc.secure_channel(mutual, known) as channel:
         assert predict(channel) == [3.0]
-    nobody = grpc.ssl_channel_credentials(authority.certificate)
-    with grpc.secure_channel(address, nobody) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            predict(channel)
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    refused(mutual, grpc.ssl_channel_credentials(authority.certificate))
 
 
 @pytest.mark.parametrize(
