@@ -89,7 +89,7 @@ def run_fn(fn_args: Any) -> None:
         return
 
     dense = session.read_slates(dense_files)
-    probe = next(iter(dense.take(1)), None)
+    probe = next(iter(session.read_slates(dense_files, first=settings.batch_size)), None)
     # What TensorBoard shows lies beside the record, where TFX's users look for it.
     board = None
     if probe is not None:

@@ -31,29 +31,25 @@ Tensors = dict[str, tf.Tensor]
 Batch = tuple[Tensors, Tensors]
 
 LABELS = (BEHAVIOUR_LABEL, ANSWER_LABEL, "pair_group", "time", "group_time")
-_PARSED_AHEAD = 1024
-_MIXED_AT_ONCE = 1024
+# Slates that are parsed, transformed and mixed at once.
+_BLOCK = 1024
 _EVER = np.iinfo(np.int64).min
 _NEVER = np.iinfo(np.int64).max
 
 
 def slate_dataset(
-    records: tf.data.Dataset, parse: Callable[[tf.Tensor], Tensors], batch_size: int
+    records: tf.data.Dataset, parse: Callable[[tf.Tensor], Tensors]
 ) -> tf.data.Dataset:
     """Transforms slates, in the order of their records.
+
+    They come in blocks, which cost less per slate to parse and transform than training batches;
+    the last block may be smaller.
 
     Args:
         records: Serialized examples.
         parse: Serialized examples `[n]` to transformed features.
-        batch_size: Slates a batch; the last batch may be smaller.
     """
-    # Parsing and transforming cost less per slate in large blocks than in training batches.
-    block = max(batch_size, _PARSED_AHEAD // batch_size * batch_size)
-    return (
-        records.batch(block)
-        .map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .rebatch(batch_size)
-    )
+    return records.batch(_BLOCK).map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 @dataclass(frozen=True)
@@ -250,8 +246,7 @@ def training_batches(
     filled have an all-zero mask.
 
     Args:
-        dense: Transformed slates in time order, batched by `batch_size`; the last batch may be
-            smaller.
+        dense: Transformed slates in time order, in batches of any size.
         answered: The answered stream.
         batch_size: Dense slates a batch.
         answered_per_batch: Answered slates a batch. A group that does not fit waits for the next
@@ -267,7 +262,7 @@ def training_batches(
         (−1: none).
     """
     # Mixing costs by the operation and not by the row: the rows of many steps are mixed at once.
-    at_once = max(1, _MIXED_AT_ONCE // batch_size)
+    at_once = max(1, _BLOCK // batch_size)
     blocks = dense.rebatch(at_once * batch_size).map(
         lambda slates: _steps(slates, batch_size), num_parallel_calls=tf.data.AUTOTUNE
     )

@@ -177,18 +177,15 @@ class TrainingSession:
         raw = tf.io.parse_example(examples, self._raw_spec)
         return raw, self._transform(raw)
 
-    def read_slates(
-        self, files: Sequence[str], *, first: int | None = None, batch_size: int | None = None
-    ) -> tf.data.Dataset:
-        """Transformed slates of record files, in batches, in file order.
+    def read_slates(self, files: Sequence[str], *, first: int | None = None) -> tf.data.Dataset:
+        """Transformed slates of record files, in large batches, in file order.
 
         Args:
             files: TFRecord files.
             first: Read the first so many slates only.
-            batch_size: Slates a batch. Defaults to that of training.
         """
         records = tf.data.TFRecordDataset(list(files)).take(-1 if first is None else first)
-        return slate_dataset(records, self.parse, batch_size or self.settings.batch_size)
+        return slate_dataset(records, self.parse)
 
     def read_raw(self, files: Sequence[str], *, first: int) -> tf.data.Dataset:
         """The first so many slates of record files, as `raw_and_transformed`, in batches."""
@@ -197,7 +194,7 @@ class TrainingSession:
 
     def read_answered(self, files: Sequence[str]) -> AnsweredSlates:
         """The pair groups of record files of the split `answered`."""
-        return AnsweredSlates.from_batches(self.read_slates(files, batch_size=_READ_AT_ONCE))
+        return AnsweredSlates.from_batches(self.read_slates(files))
 
     def learn(
         self,
@@ -211,7 +208,7 @@ class TrainingSession:
         """Teaches one span: one pass, in time order.
 
         Args:
-            dense: The span's transformed slates, batched by `settings.batch_size`.
+            dense: The span's transformed slates, in batches of any size.
             answered: Its pair groups, in the order in which answers arrived. What is remembered of
                 earlier spans is put before them.
             slates: How many dense slates there are; for the progress alone.
@@ -273,7 +270,7 @@ class TrainingSession:
         coverage = PairCoverage()
 
         def dataset_of(_: tf.distribute.InputContext) -> tf.data.Dataset:
-            dense = slate_dataset(share.records(files), self.parse, self._rows)
+            dense = slate_dataset(share.records(files), self.parse)
             # Another seed for each worker, and none that a user may give.
             seed = settings.seed + (worker << 32)
             mixed = self._mixed(dense, dealt, first_step * replicas, seed=seed)

@@ -31,7 +31,7 @@ class MethodInfo:
             says otherwise.
         pretrained: Whether `model.pretrain` has to be called before `fit`.
         grid: Values of the trade-off setting, rising, from hardly any loss of behaviour to a large
-            one; empty where there is none.
+            one, as many for every method; empty where there is none.
 
     Examples:
         >>> method_info("EASQ").trade_off
@@ -53,7 +53,7 @@ class MethodInfo:
         return self.model.settings_class(**self.settings).trade_off_setting
 
 
-_EASQ_GRID = (0.15, 0.3, 0.6, 1.2, 2.4)
+_EASQ_GRID = (0.15, 0.3, 0.42, 0.6, 0.85, 1.2, 1.7, 2.4, 4.8)
 # What the preset "paper" has in place of the defaults.
 _PAPER = {
     name: value
@@ -74,7 +74,7 @@ _INFOS = (
         model=EMERS,
         settings={"answer_pairs": "pair"},
         replays=False,
-        grid=(1.0, 3.0, 10.0, 20.0, 40.0),
+        grid=(1.0, 2.0, 3.0, 6.0, 10.0, 20.0, 30.0, 40.0, 80.0),
     ),
     MethodInfo(
         name="EMER_s-level",
@@ -82,13 +82,13 @@ _INFOS = (
         model=EMERS,
         settings={"answer_pairs": "level"},
         replays=False,
-        grid=(0.3, 1.0, 3.0, 6.0, 12.0),
+        grid=(0.3, 0.55, 1.0, 2.0, 3.0, 4.5, 6.0, 9.0, 12.0),
     ),
     MethodInfo(
         name="Imputation",
         about="A satisfaction head on the shared representation shapes the behaviour levels.",
         model=ImputationNetwork,
-        grid=(0.1, 0.2, 0.4, 0.6, 0.8),
+        grid=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.2),
     ),
     MethodInfo(
         name="SAQRec",
@@ -96,7 +96,7 @@ _INFOS = (
         model=SAQRec,
         pretrained=True,
         replays=False,
-        grid=(0.3, 1.0, 3.0, 10.0, 30.0),
+        grid=(0.3, 0.55, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0),
     ),
     MethodInfo(
         name="SAQRec-listwise",
@@ -105,13 +105,13 @@ _INFOS = (
         settings={"target": "listwise"},
         pretrained=True,
         replays=False,
-        grid=(0.05, 0.1, 0.2, 0.4, 0.8),
+        grid=(0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.56, 0.8),
     ),
     MethodInfo(
         name="Blend",
         about="EASQ without transfer; both scores are added when a slate is ranked.",
         model=Blend,
-        grid=(0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0),
+        grid=(0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8),
     ),
     MethodInfo(
         name="EASQ",
@@ -125,7 +125,7 @@ _INFOS = (
         model=EASQ,
         settings=_PAPER,
         replays=False,
-        grid=(3.0, 10.0, 30.0, 100.0, 300.0),
+        grid=(3.0, 10.0, 17.0, 30.0, 55.0, 100.0, 170.0, 300.0, 1000.0),
     ),
     MethodInfo(
         name="EASQ-w/o-LoRA",

@@ -223,7 +223,7 @@ def test_batches_mixed_many_at_once_are_those_mixed_one_by_one(monkeypatch, repl
     groups = [(5 * number, [100 + number] * (number % 3 + 1)) for number in range(30)]
     mixed = []
     for at_once in (1, 2 * 4, 2 * 100):
-        monkeypatch.setattr(training_input, "_MIXED_AT_ONCE", at_once)
+        monkeypatch.setattr(training_input, "_BLOCK", at_once)
         mixed.append(batches(times, groups, replay=replay, seed=3, step=7))
     one_by_one, *others = mixed
     assert len(one_by_one) == 11

@@ -72,7 +72,7 @@ def parts_of_steps(session, fn_args, workers, steps):
         list(
             filled(
                 training_batches(
-                    slate_dataset(Share(worker, workers).records(files), session.parse, ROWS),
+                    slate_dataset(Share(worker, workers).records(files), session.parse),
                     answered.dealt(worker, workers),
                     batch_size=ROWS,
                     answered_per_batch=ROOM,
