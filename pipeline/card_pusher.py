@@ -70,7 +70,9 @@ class _Executor(executor.Executor):
         with new_version(serving_dir, number) as folder:
             io_utils.copy_dir(model, str(folder))
             write_card(card, str(folder), number)
-        io_utils.copy_dir(model, pushed.uri)
+            # Before the version is there: were the disk full after that, each try again would push
+            # one more.
+            io_utils.copy_dir(model, pushed.uri)
         self._MarkPushed(
             pushed,
             pushed_destination=f"{serving_dir.rstrip('/')}/{number}",

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import serving.server  # noqa: F401
@@ -35,9 +36,9 @@ def serve(log: Path, *flags: str) -> None:
 
 
 def easq_on_a_small_disk(
-    log: Path, disk: Path, first: int, step: int, out: Path, *arguments: str
+    log: Path, disk: Path, sizes: Sequence[int], out: Path, *arguments: str
 ) -> None:
-    """The command on a disk of so many bytes, again with more until there are enough.
+    """The command on a small disk, again on a larger one until there is room.
 
     The disk is one of this process alone, in memory. What each try left is told in a line of JSON
     beside the log; at the end the disk is copied.
@@ -45,8 +46,7 @@ def easq_on_a_small_disk(
     Args:
         log: Gets what is printed.
         disk: An empty folder, where the disk is.
-        first: Its size.
-        step: By how much it grows.
+        sizes: Its sizes in bytes, one a try.
         out: Where it is copied to.
         arguments: Of the command.
     """
@@ -54,10 +54,9 @@ def easq_on_a_small_disk(
 
     _to_file(log)
     _unshare()
-    size, code = first, 1
-    _mount(disk, size, 0)
     sys.argv = ["easq", *arguments]
-    while code:
+    for number, size in enumerate(sizes):
+        _mount(disk, size, _MS_REMOUNT if number else 0)
         begun = log.stat().st_size
         code = main()
         sys.stderr.flush()
@@ -66,8 +65,8 @@ def easq_on_a_small_disk(
         with log.with_suffix(".jsonl").open("a") as tries:
             tries.write(json.dumps({"size": size, "code": code, "said": said, "served": served}))
             tries.write("\n")
-        size += step
-        _mount(disk, size, _MS_REMOUNT)
+        if code == 0:
+            break
     shutil.copytree(disk, out)
 
 

@@ -86,7 +86,7 @@ def test_on_a_disk_that_fills_up_it_says_so_and_goes_on_once_there_is_room(
     arguments = map(str, ("run", *options, "--workdir", disk / "run"))
     process = forks.Process(
         target=processes.easq_on_a_small_disk,
-        args=(log, disk, needed // 50, needed // FILLED, out, *arguments),
+        args=(log, disk, range(needed // 50, 2 * needed, needed // FILLED), out, *arguments),
     )
     process.start()
     process.join()
