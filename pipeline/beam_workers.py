@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from apache_beam.portability.api import beam_fn_api_pb2
@@ -19,9 +20,14 @@ def fail_with_dead_workers() -> None:
     worker_handlers.SubprocessSdkWorkerHandler.stop_worker = _stop_worker
 
 
+# Seconds from the end of a worker's channel to the end of its process, at most.
+_NOTICED = 30
+
+
 def _start_worker(handler: Any) -> None:
     from apache_beam.runners.portability.local_job_service import SubprocessSdkWorker
 
+    died: list[str] = []
     handler.worker = SubprocessSdkWorker(
         handler._worker_command_line,
         handler.control_address,
@@ -33,13 +39,26 @@ def _start_worker(handler: Any) -> None:
         try:
             handler.worker.run()
         except RuntimeError as error:
-            _answer_for(
-                handler,
+            died.append(
                 f"a Beam worker process died ({error}). Where that is 137 it was killed, most "
                 "likely for memory: fewer --direct_num_workers, or one process "
-                "(--runner=FnApiRunner alone)",
+                "(--runner=FnApiRunner alone)"
             )
+            _answer_for(handler, died[0])
 
+    receive = handler.data_conn.input_elements
+
+    def input_elements(*arguments: Any, **options: Any) -> Iterator[Any]:
+        try:
+            yield from receive(*arguments, **options)
+        except Exception as error:
+            # The channel may be seen to end before the process is.
+            handler.worker_thread.join(_NOTICED)
+            if died:
+                raise RuntimeError(died[0]) from error
+            raise
+
+    handler.data_conn.input_elements = input_elements
     handler.worker_thread = threading.Thread(name="run_worker", target=run)
     handler.worker_thread.start()
 

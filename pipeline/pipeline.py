@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
-from tfx.components.transform.component import Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
@@ -30,6 +29,7 @@ from pipeline.example_validator import StoppingExampleValidator
 from pipeline.infra_check import infra_check
 from pipeline.kubeflow.last_pushed import LastPushedModel
 from pipeline.logs.dataset_config import DatasetConfig
+from pipeline.repeatable_transform import RepeatableTransform
 from pipeline.slate_schema_gen import SlateSchemaGen
 
 
@@ -72,7 +72,7 @@ def create_pipeline(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
 
-    transform = Transform(
+    transform = RepeatableTransform(
         examples=examples,
         schema=schema,
         preprocessing_fn="pipeline.transform.preprocessing_fn",
@@ -81,7 +81,7 @@ def create_pipeline(
         # The trainer applies the transform graph itself: no second copy of the data on disk.
         materialize=False,
         disable_statistics=True,
-    )
+    ).with_id("Transform")
     transform.add_upstream_node(example_validator)
 
     training = {

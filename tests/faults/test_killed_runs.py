@@ -1,5 +1,6 @@
 """`easq run` killed in every component: nothing half is served, and it ends as if undisturbed."""
 
+import contextlib
 import json
 import os
 import random
@@ -43,7 +44,8 @@ def test_killed_in_any_component_it_ends_as_if_it_had_not_been(
                 run.use(seconds[component] * dice.random())
             if run.process.is_alive():
                 kind = (signal.SIGKILL, signal.SIGTERM)[number % 2]
-                os.kill(run.process.pid, kind)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(run.process.pid, kind)
                 run.process.join()
                 if run.process.exitcode == -kind:
                     count(f"{kind.name} in {component}", "ended as if undisturbed")

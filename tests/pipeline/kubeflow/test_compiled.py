@@ -35,7 +35,7 @@ STEPS = {
         ["anomalies"],
     ),
     "Transform": (
-        "tfx.components.transform.executor.Executor",
+        "pipeline.repeatable_transform._Executor",
         ["examples", "schema"],
         ["transform_graph", "updated_analyzer_cache"],
     ),
