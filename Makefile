@@ -25,7 +25,7 @@ serve: setup ## serve the models that `make run` pushed, on loopback
 test: lint ## lint, and every test that does not take minutes
 	$(BIN)/pytest -m "not slow" -n $(PROCESSES) --dist loadfile $(ARGS)
 
-faults: setup ## break everything on purpose: kills, full and failing disks, damaged files (an hour)
+faults: setup ## break everything on purpose: kills, full and failing disks, damaged files (20 minutes)
 	$(BIN)/pytest tests/faults tests/pipeline/online/test_kills.py $(ARGS)
 
 test-slow: setup ## the tests that take minutes

@@ -304,7 +304,9 @@ def training_batches(
         labels["pair_group"] = tf.concat([labels["pair_group"], groups], axis=1)
         return features, labels
 
-    return with_own_threads(picked.map(mix, num_parallel_calls=tf.data.AUTOTUNE).unbatch())
+    mixed = picked.map(mix, num_parallel_calls=tf.data.AUTOTUNE)
+    # The next block is made while this one is trained on.
+    return with_own_threads(mixed.prefetch(1).unbatch())
 
 
 def with_own_threads(dataset: tf.data.Dataset) -> tf.data.Dataset:
