@@ -5,9 +5,10 @@
 Slates of the simulator as ExampleGen wrote them, read, parsed, put through the Transform graph and
 mixed with answers, in the Trainer's batches. Beside it what a TFX user has by default, the dataset
 of TFXIO with the Transform layer mapped over it, which mixes nothing; and, as the upper bound, the
-same batches out of memory. Waiting is the share of an epoch in which the next batch is not there
-yet. Where all cores are busy with the step, input that is made in time still slows it: that is what
-an epoch of `fit` takes longer with the real input than with the batches out of memory.
+same batches out of memory. Waiting is the share of an epoch in which the step has no batch, the
+handing over included, which batches out of memory take too. Where all cores are busy with the step,
+input that is made in time still slows it: that is what an epoch of `fit` takes longer with the real
+input than with the batches out of memory.
 """
 
 from __future__ import annotations

@@ -13,15 +13,14 @@ from typing import Any
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
+# Seconds from the end of a worker's channel to the end of its process, at most.
+_NOTICED = 30
+
 
 def fail_with_dead_workers() -> None:
     """Lets every pipeline of this process fail with a worker process that dies; needed once."""
     worker_handlers.SubprocessSdkWorkerHandler.start_worker = _start_worker
     worker_handlers.SubprocessSdkWorkerHandler.stop_worker = _stop_worker
-
-
-# Seconds from the end of a worker's channel to the end of its process, at most.
-_NOTICED = 30
 
 
 def _start_worker(handler: Any) -> None:
