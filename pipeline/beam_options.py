@@ -11,9 +11,12 @@ import shlex
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline.logs.checked import ConfigError, suggest
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 # These run in the process of the step, or in processes that it starts beside itself.
 LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner", "PrismRunner")
@@ -65,6 +68,11 @@ def runner_of(beam_args: Sequence[str]) -> str:
 def is_distributed(beam_args: Sequence[str]) -> bool:
     """Whether the workers may be on other machines."""
     return runner_of(beam_args) not in LOCAL_RUNNERS
+
+
+def shuffles_in_memory(pipeline: beam.Pipeline) -> bool:
+    """Whether the runner of a pipeline keeps in its memory what goes from step to step."""
+    return type(pipeline.runner).__name__ in (*LOCAL_RUNNERS, "SwitchingDirectRunner")
 
 
 def check_beam_args(beam_args: Sequence[str]) -> None:

@@ -4,9 +4,10 @@
                              └─ times ── plan (split, files) ──┘  ├─ answered slates ── write
                                                                   └─ likes ── popularity ──┘
 
-An element is never a row: it is a table of a shard (Arrow, as compressed bytes). Memory is
-bounded by a shard of users and by a file of slates, whatever the size of the log. What is
-written depends on the log alone: not on the runner, the number of workers or of shards.
+An element is never a row: it is a table of a shard (Arrow, as compressed bytes), which on runners
+that shuffle in memory waits in a file. Memory is bounded by a shard of users and by a file of
+slates, whatever the size of the log. What is written depends on the log alone: not on the runner,
+the number of workers or of shards.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam import pvalue
 
+from pipeline.beam_options import shuffles_in_memory
 from pipeline.example_gen.columnar import Ints, one_chunk, take
 from pipeline.example_gen.counts import Counts, add_counts, counts_report, read_counts
 from pipeline.example_gen.example_encoding import encode_examples
@@ -34,7 +36,7 @@ from pipeline.example_gen.examples import (
     with_pair_groups,
 )
 from pipeline.example_gen.pair_groups import members
-from pipeline.example_gen.shuffle import from_bytes, shards_of, to_bytes
+from pipeline.example_gen.shuffle import Sent, Shuffle, from_bytes, shards_of, to_bytes
 from pipeline.example_gen.slates import build_slates
 from pipeline.example_gen.time_plan import ROWS_PER_FILE, TimeHistogram, TimePlan
 from pipeline.logs.canonical import feature_column
@@ -76,8 +78,9 @@ def make_examples(
         rows_per_file: about how many impressions go into one file of slates.
     """
     log = [*tables["impressions"], *tables.get("questionnaires", ())]
+    shuffle = Shuffle(output.shuffle_folder if shuffles_in_memory(pipeline) else None)
     read = _parallel(pipeline, "Log", log) | "ReadLog" >> beam.ParDo(
-        _ReadLog(config, shards)
+        _ReadLog(config, shards, shuffle)
     ).with_outputs(TIMES, COUNTS, LETTERS, main="rows")
     users = _feature_table(pipeline, "users", tables, config)
     items = _feature_table(pipeline, "items", tables, config)
@@ -98,7 +101,7 @@ def make_examples(
         | "AllRows" >> beam.Flatten()
         | "ByShard" >> beam.GroupByKey()
         | "Build"
-        >> beam.ParDo(_BuildShard(config, file_names), plan).with_outputs(
+        >> beam.ParDo(_BuildShard(config, file_names, shuffle), plan).with_outputs(
             SLATES, ANSWERED, LIKED, COUNTS, LETTERS
         )
     )
@@ -142,8 +145,8 @@ def _parallel(pipeline: beam.Pipeline, name: str, elements: list[Any]) -> beam.P
 class _ReadLog(beam.DoFn):
     """Parts of impressions and questionnaires to rows by shard, their times and counts."""
 
-    def __init__(self, config: DatasetConfig, shards: int) -> None:
-        self._config, self._shards = config, shards
+    def __init__(self, config: DatasetConfig, shards: int, shuffle: Shuffle) -> None:
+        self._config, self._shards, self._shuffle = config, shards, shuffle
         self._rows_read = 0
 
     def setup(self) -> None:
@@ -176,8 +179,9 @@ class _ReadLog(beam.DoFn):
         # Where an id is a feature too, it is not needed twice.
         twice = {feature_column(name) for name in ("user_id", "item_id")}
         rows = rows.drop_columns(sorted(twice & set(rows.column_names)))
-        for shard, of_shard in shards_of(rows, "user_id", self._shards):
-            yield shard, (table, to_bytes(of_shard))
+        by_shard = (of_shard for _, of_shard in shards_of(rows, "user_id", self._shards))
+        for shard, sent in enumerate(self._shuffle.send(by_shard)):
+            yield shard, (table, sent)
         if table == "impressions":
             time = one_chunk(rows, "time_ms").to_numpy()
             yield pvalue.TaggedOutput(TIMES, TimeHistogram.of(time))
@@ -223,13 +227,15 @@ def _add_popularity(liked: Iterable[bytes]) -> bytes:
 class _BuildShard(beam.DoFn):
     """All rows of a shard of users to slates by file, answered slates, likes."""
 
-    def __init__(self, config: DatasetConfig, file_names: dict[str, tuple[str, ...]]) -> None:
-        self._config, self._file_names = config, file_names
+    def __init__(
+        self, config: DatasetConfig, file_names: dict[str, tuple[str, ...]], shuffle: Shuffle
+    ) -> None:
+        self._config, self._file_names, self._shuffle = config, file_names, shuffle
 
     def process(
-        self, shard: tuple[int, Iterable[tuple[str, bytes]]], plan: TimePlan
+        self, shard: tuple[int, Iterable[tuple[str, Sent]]], plan: TimePlan
     ) -> Iterator[Any]:
-        parts: dict[str, list[bytes]] = {"impressions": [], "questionnaires": [], "users": []}
+        parts: dict[str, list[Sent]] = {"impressions": [], "questionnaires": [], "users": []}
         for table, rows in shard[1]:
             parts[table].append(rows)
         asked = self._config.questionnaire.from_behaviours is None
@@ -251,9 +257,9 @@ class _BuildShard(beam.DoFn):
         numbers, starts = np.unique(file[order], return_index=True)
         slates = take(built.slates, order)
         sizes = np.diff(np.append(starts, len(order)))
-        for number, start, size in zip(numbers, starts, sizes, strict=True):
-            of_file = slates.slice(start, size)
-            yield pvalue.TaggedOutput(SLATES, (int(number), to_bytes(of_file)))
+        by_file = map(slates.slice, starts, sizes)
+        for number, sent in zip(numbers, self._shuffle.send(by_file), strict=True):
+            yield pvalue.TaggedOutput(SLATES, (int(number), sent))
         yield from self._letters(built.dead_letters)
 
     def _letters(self, letters: pa.Table) -> Iterator[Any]:
@@ -262,7 +268,7 @@ class _BuildShard(beam.DoFn):
             yield pvalue.TaggedOutput(LETTERS, ((table, names.index(file)), to_bytes(rows)))
 
 
-def _table_of(parts: list[bytes], otherwise: pa.Table | None) -> pa.Table | None:
+def _table_of(parts: list[Sent], otherwise: pa.Table | None) -> pa.Table | None:
     return from_bytes(parts) if parts else otherwise
 
 
@@ -283,7 +289,7 @@ class _Write:
         self._config, self._output = config, output
 
     def slates(
-        self, file: tuple[int, Iterable[bytes]], plan: TimePlan, items: bytes, popularity: bytes
+        self, file: tuple[int, Iterable[Sent]], plan: TimePlan, items: bytes, popularity: bytes
     ) -> Iterator[Counts]:
         """One file of the train or eval split, in the order of time."""
         number, tables = file

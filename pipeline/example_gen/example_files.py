@@ -13,9 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from pipeline.logs.places import is_remote
+
 COUNTS_FILE = "counts.json"
 DEAD_LETTERS_FOLDER = "dead_letters"
-_UNFINISHED = "unfinished"
+# In the artifact until the last step has ended.
+UNFINISHED_FOLDER = "unfinished"
 
 
 class OutputFolder:
@@ -56,14 +59,21 @@ class OutputFolder:
         with tf.io.gfile.GFile(os.path.join(self.uri, COUNTS_FILE)) as file:
             return json.loads(file.read())
 
+    @property
+    def shuffle_folder(self) -> str | None:
+        """Where tables may wait for the next step; None where only whole files can be written."""
+        if is_remote(self.uri):
+            return None
+        return os.path.join(self.uri, UNFINISHED_FOLDER, "shuffled")
+
     def tidy(self) -> None:
-        """Removes what unfinished writes left behind; to be called when all have ended."""
-        folder = os.path.join(self.uri, _UNFINISHED)
+        """Removes what waited for a next step or was not finished, when all steps have ended."""
+        folder = os.path.join(self.uri, UNFINISHED_FOLDER)
         if tf.io.gfile.exists(folder):
             tf.io.gfile.rmtree(folder)
 
     def _unfinished_path(self) -> str:
-        folder = os.path.join(self.uri, _UNFINISHED)
+        folder = os.path.join(self.uri, UNFINISHED_FOLDER)
         tf.io.gfile.makedirs(folder)
         return os.path.join(folder, uuid.uuid4().hex)
 

@@ -18,8 +18,8 @@ from pipeline.logs.readers import find_tables
 from pipeline.record_files import write_sizes
 
 SPLITS = ("train", "eval", "answered")
-# A shard of users from so many bytes of files takes a few hundred megabytes when it is built.
-_BYTES_PER_SHARD = 16 << 20
+# A shard of users from so many bytes of files takes some 150 megabytes when it is built.
+_BYTES_PER_SHARD = 8 << 20
 
 
 def generate_examples(

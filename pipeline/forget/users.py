@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import cast
 
 import pyarrow as pa
 
+from pipeline.example_gen.example_files import UNFINISHED_FOLDER
 from pipeline.forget import run_files
 from pipeline.forget.log_files import LogFile, remove_rows, rows_of, user_files
 from pipeline.forget.names import UserNames
@@ -143,6 +145,10 @@ def _forget_in_run(
 ) -> None:
     removed = result.removed
     root = workdir.root
+    # A run that was killed leaves these to nobody; what is in them is anybody's, and compressed.
+    for unfinished in sorted(root.rglob(f"examples/*/{UNFINISHED_FOLDER}")):
+        shutil.rmtree(unfinished.parent)
+        removed["folders of examples that a killed run left"] += 1
     for folder in sorted({path.parent for path in root.rglob("counts.json")}):
         records, letters = run_files.forget_artifact(
             folder, names, dataset, answers_only=answers_only

@@ -3,7 +3,9 @@
 import socket
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 import pipeline
 from pipeline.beam_options import (
@@ -15,6 +17,7 @@ from pipeline.beam_options import (
     require_local_workers,
     require_reachable,
     runner_of,
+    shuffles_in_memory,
 )
 from pipeline.logs.checked import ConfigError
 from pipeline.server_process import free_port
@@ -46,6 +49,22 @@ def test_options_that_cannot_be_read(tmp_path):
         read_beam_args, f"@{tmp_path}/none.args"
     )
     assert "beam_args: found no closing quotation" in error_of(read_beam_args, "--labels='a")
+
+
+@pytest.mark.parametrize(
+    ("beam_args", "in_memory"),
+    [
+        ([], True),
+        (["--runner=FnApiRunner"], True),
+        (["--runner=DirectRunner"], True),
+        (["--runner=PrismRunner"], True),
+        (["--runner=PortableRunner", "--job_endpoint=localhost:1"], False),
+        (["--runner=FlinkRunner"], False),
+    ],
+)
+def test_runners_of_one_machine_shuffle_in_memory(beam_args, in_memory):
+    pipeline = beam.Pipeline(options=PipelineOptions(beam_args))
+    assert shuffles_in_memory(pipeline) is in_memory
 
 
 @pytest.mark.parametrize(

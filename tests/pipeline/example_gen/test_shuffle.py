@@ -1,10 +1,14 @@
 """Tables cut into shards of users, and their way through bytes."""
 
+import errno
+from pathlib import Path
+
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.example_gen.shuffle import from_bytes, shards_of, to_bytes
+from pipeline.example_gen.shuffle import InFile, Shuffle, from_bytes, shards_of, to_bytes
 
 
 def test_bytes_keep_tables_and_several_become_one():
@@ -13,6 +17,34 @@ def test_bytes_keep_tables_and_several_become_one():
     assert from_bytes([to_bytes(first), to_bytes(second)]).equals(pa.concat_tables([first, second]))
     empty = first.slice(0, 0)
     assert from_bytes([to_bytes(empty)]).equals(empty)
+
+
+TABLES = [pa.table({"id": [text] * 3, "row": [1, 2, number]}) for number, text in enumerate("äbc")]
+
+
+def test_tables_travel_in_the_elements_or_wait_in_a_file(tmp_path: Path) -> None:
+    inside = list(Shuffle(None).send(TABLES))
+    assert inside == [to_bytes(table) for table in TABLES]
+    shuffle = Shuffle(str(tmp_path / "unfinished" / "shuffled"))
+    waiting = [*shuffle.send(TABLES), *shuffle.send(TABLES[:1])]
+    assert all(isinstance(one, InFile) for one in waiting)
+    assert len({one.path for one in waiting}) == 2
+    assert [from_bytes([one]) for one in waiting] == [*TABLES, TABLES[0]]
+    assert from_bytes([waiting[2], inside[0]]).equals(pa.concat_tables([TABLES[2], TABLES[0]]))
+
+
+def test_a_table_can_be_read_as_soon_as_it_is_sent(tmp_path: Path) -> None:
+    for sent, table in zip(Shuffle(str(tmp_path)).send(TABLES), TABLES, strict=True):
+        assert from_bytes([sent]).equals(table)
+
+
+def test_a_write_that_fails_names_its_file(tmp_path: Path) -> None:
+    def broken():
+        yield TABLES[0]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/[0-9a-f]*'"):
+        list(Shuffle(str(tmp_path)).send(broken()))
 
 
 @settings(max_examples=100)

@@ -37,6 +37,11 @@ def test_a_killed_and_repeated_command_leaves_no_trace_and_learning_goes_on(
     traces = [file for file, content in files_under(workdir.root).items() if hashed in content]
     assert any("Split-train" in file for file in traces)
     assert any("answered.arrow" in file for file in traces)
+    # What an ExampleGen that was killed leaves: tables on their way, and no counts.
+    killed_run = workdir.pipeline_root / "LogExampleGen" / "examples" / "3"
+    for place in ("unfinished/shuffled", "Split-train"):
+        (killed_run / place).mkdir(parents=True)
+        (killed_run / place / "0").write_bytes(b"anything")
     before = sum(line.count(f",{them},") for line in lines_of(logs))
     assert before > 0
 
@@ -52,6 +57,7 @@ def test_a_killed_and_repeated_command_leaves_no_trace_and_learning_goes_on(
     ]
     assert found.versions[-1].learnt == ("span=1",)
     assert found.removed["examples"] > 0
+    assert not killed_run.exists()
     assert found.removed["stored slates and answers"] > 0
     assert found.left == []
     assert [file for file, content in files_under(workdir.root).items() if hashed in content] == []
