@@ -33,6 +33,8 @@ Batch = tuple[Tensors, Tensors]
 LABELS = (BEHAVIOUR_LABEL, ANSWER_LABEL, "pair_group", "time", "group_time")
 # Slates that are parsed, transformed and mixed at once.
 _BLOCK = 1024
+# The next block of batches is made while one is trained on.
+_BLOCKS_AHEAD = 1
 _EVER = np.iinfo(np.int64).min
 _NEVER = np.iinfo(np.int64).max
 
@@ -267,7 +269,8 @@ def training_batches(
         lambda slates: _steps(slates, batch_size), num_parallel_calls=tf.data.AUTOTUNE
     )
     if answered_per_batch == 0:
-        return blocks.map(_dense_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+        batches = blocks.map(_dense_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        return batches.prefetch(_BLOCKS_AHEAD).unbatch()
 
     if len(answered) == 0:
         answered = _nobody_answered(answered)
@@ -305,8 +308,7 @@ def training_batches(
         return features, labels
 
     mixed = picked.map(mix, num_parallel_calls=tf.data.AUTOTUNE)
-    # The next block is made while this one is trained on.
-    return with_own_threads(mixed.prefetch(1).unbatch())
+    return with_own_threads(mixed.prefetch(_BLOCKS_AHEAD).unbatch())
 
 
 def with_own_threads(dataset: tf.data.Dataset) -> tf.data.Dataset:
