@@ -118,7 +118,8 @@ def _conduct(
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         options = _options(given)
-        place = Place(out, kuairand)
+        # Compiling takes far longer than what a quick run trains.
+        place = Place(out, kuairand, jit_compile=not options.quick)
         failures = []
         for each in names:
             with display.step(each) as detail:

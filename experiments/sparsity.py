@@ -15,10 +15,12 @@ METHODS = (
     "EASQ",
     "EASQ-paper",
 )
+_QUICK_METHODS = ("EMER_s-level", "Blend", "EASQ")
 
 
 def _entries(options: Options) -> list[Entry]:
-    return [Entry.of(name) for name in options.chosen(METHODS)]
+    few = options.quick and options.methods is None
+    return [Entry.of(name) for name in options.chosen(_QUICK_METHODS if few else METHODS)]
 
 
 EXPERIMENT = Frontier(
