@@ -31,6 +31,6 @@ def test_a_search_chooses_the_settings_that_are_trained_and_tells_all_trials(
     assert training["method"] == "Imputation"
     assert training["trade_off"] == {"shaping": pytest.approx(chosen["shaping"])}
     assert {name: training["settings"][name] for name in chosen} == chosen
-    assert tuning["sentence"].split("(")[0] in " ".join(done.stdout.split())
+    assert tuning["sentence"].split("(")[0] in " ".join(done.stderr.split())
     assert "SettingsSearch" in {step["name"] for step in report["steps"]}
     assert report["infra_check"]["passed"]

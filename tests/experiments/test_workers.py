@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cells import KUAIRAND, CellSpec
 from experiments.dispatch import tasks_of
 from experiments.runs import RunSpec
 from experiments.workers import Place, make_runs
@@ -17,7 +18,8 @@ from tests.experiments.conftest import TINY_CELL
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 RANDOM, ORACLE = RunSpec(TINY_CELL, "Random"), RunSpec(TINY_CELL, "Oracle")
-UNKNOWN = RunSpec(TINY_CELL, "Nobody's method")
+# Its folder is not given.
+WITHOUT_DATA = RunSpec(CellSpec(KUAIRAND, "", 0.0, 0), "Random")
 
 # Starts a training that takes far longer than the test waits.
 LONG_WORK = """
@@ -40,11 +42,10 @@ def written(place):
 
 def test_what_fails_says_why_and_the_rest_is_made_and_not_made_again(tmp_path):
     place = Place(tmp_path, jit_compile=False)
-    (failure,) = make_runs(place, "test", tasks_of([[UNKNOWN, RANDOM]]), workers=1)
+    (failure,) = make_runs(place, "test", tasks_of([[WITHOUT_DATA, RANDOM]]), workers=1)
 
-    assert failure.task.runs == (UNKNOWN,)
-    assert "Nobody's method" in failure.reason
-    assert "EMER_s-pair" in failure.reason
+    assert failure.task.runs == (WITHOUT_DATA,)
+    assert "--kuairand-dir" in failure.reason
     before = written(place)
     assert len(before) == 1
     assert make_runs(place, "test", tasks_of([[RANDOM, ORACLE]]), workers=1) == []
