@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 _PARENT = """
 import sys
 from pathlib import Path
@@ -24,7 +26,8 @@ def _alive(pid):
     return True
 
 
-def test_the_server_ends_when_its_parent_is_killed(tmp_path):
+@pytest.mark.parametrize("asked", [False, True], ids=["at once", "when it serves"])
+def test_the_server_ends_when_its_parent_is_killed(tmp_path, asked):
     command = [sys.executable, "-c", _PARENT, str(tmp_path), str(tmp_path / "log")]
     with subprocess.Popen(
         command,
@@ -33,11 +36,11 @@ def test_the_server_ends_when_its_parent_is_killed(tmp_path):
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     ) as parent:
         pid = int(parent.stdout.readline())
-        # Until the server has replaced the first program, the signal is not asked for yet.
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        # The first program asks the kernel for the signal and then becomes the server.
+        while asked and time.monotonic() < deadline:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if b"\0-m\0serving\0" in file.read():
+                if b"prctl" not in file.read():
                     break
             time.sleep(0.05)
         parent.send_signal(signal.SIGKILL)
