@@ -52,6 +52,13 @@ def test_what_fails_says_why_and_the_rest_is_made_and_not_made_again(tmp_path):
     assert before.items() < written(place).items()
 
 
+def test_an_unknown_method_is_refused_before_any_work(tmp_path):
+    unknown = RunSpec(TINY_CELL, "Nobody's method")
+    with pytest.raises(ValueError, match=r"EMER_s-pair.*Nobody's method"):
+        make_runs(Place(tmp_path), "test", tasks_of([[unknown, RANDOM]]), workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     (tmp_path / "work.py").write_text(LONG_WORK, encoding="utf-8")
     parent = subprocess.Popen(
