@@ -2,7 +2,8 @@
 
 XLA needs some twenty seconds for a training step and a sweep makes hundreds of runs, so a compiled
 model is kept for each structure. Before a run it is given the very state of a freshly compiled
-model of the run's seed, optimizers included, and then its trade-off weight.
+model of the run's seed, optimizers included, and then its trade-off weight. Where the weight moves
+the tower of ŷ alone, all weights share one training (`experiments.weight_sweep`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from experiments.judging import UserTable, judge, ranker_scores
 from experiments.response_weights import reweighted
 from experiments.runs import RANKERS, Result, RunSpec, RunStore, code_version
 from experiments.slate_arrays import Arrays
+from experiments.weight_sweep import WeightSweep
 from pipeline.training_input import LABELS, AnsweredSlates, training_batches
 from pipeline.training_session import feature_specs
 
@@ -52,24 +54,35 @@ def copy_state(source: keras.Model, target: keras.Model) -> None:
 
 
 class LastStretch(keras.callbacks.Callback):
-    """Keeps what training reports, as means of stretches, of which the last is the result."""
+    """Keeps what training reports, as means of stretches, of which the last is the result.
+
+    Attributes:
+        last: by lane; most models have one.
+    """
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self._every = max(steps // _CURVE_POINTS, 1)
         self._next = self._every
-        self.last: dict[str, float] = {}
+        self.last: list[dict[str, float]] = [{}]
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         steps = int(self.model.optimizer.iterations)
         if steps >= self._next:
             self._next = steps + self._every
-            self.last = {name: float(value) for name, value in (logs or {}).items()}
-            self.model.reset_metrics()
+            lanes = _lanes(self.model)
+            self.last = [
+                {name: float(value) for name, value in lane.diagnostics.result().items()}
+                for lane in lanes
+            ]
+            for lane in lanes:
+                lane.reset_metrics()
 
 
 @dataclass
 class _Compiled:
+    """A model and a function from features to its scores, `(lanes, batch, slate)`."""
+
     model: keras.Model
     score: Callable[[dict[str, tf.Tensor]], tf.Tensor]
 
@@ -85,7 +98,7 @@ class Laboratory:
 
     def __init__(self, cells: CellStore, runs: RunStore, *, jit_compile: bool = True) -> None:
         self._cells, self._runs, self._jit = cells, runs, jit_compile
-        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
+        self._compiled: dict[tuple[Any, int], _Compiled] = {}
         self._cell: tuple[CellSpec, Cell] | None = None
         self._batches: tuple[Any, tf.data.Dataset, int] | None = None
         self._offline: tuple[RunSpec, list[list[np.ndarray]]] | None = None
@@ -104,11 +117,11 @@ class Laboratory:
             for spec in specs:
                 self._rank(spec, cell)
             return
+        weights = [self._weight(spec) for spec in specs]
         started = time.monotonic()
-        compiled, history = self._train(first.trained, cell)
+        compiled, history = self._train(first.trained, cell, weights)
         trained = time.monotonic() - started
         splits = (cell.validation, cell.test)
-        weights = [self._weight(spec) for spec in specs]
         scores = [self._scores(compiled, slates, weights) for slates, _ in splits]
         for number, spec in enumerate(specs):
             started = time.monotonic()
@@ -116,7 +129,8 @@ class Laboratory:
                 judge(known, of[number]) for (_, known), of in zip(splits, scores, strict=True)
             ]
             seconds = {"train": trained / len(specs), "judge": time.monotonic() - started}
-            self._save(spec, tables, history, seconds)
+            # The weights of a blend have one history.
+            self._save(spec, tables, history[min(number, len(history) - 1)], seconds)
 
     def _load(self, spec: CellSpec) -> Cell:
         if self._cell is None or self._cell[0] != spec:
@@ -163,20 +177,25 @@ class Laboratory:
         settings = info.model.settings_class(**info.settings).replace(**dict(spec.settings))
         return float(getattr(settings, setting))
 
-    def _train(self, spec: RunSpec, cell: Cell) -> tuple[_Compiled, dict[str, float]]:
+    def _train(
+        self, spec: RunSpec, cell: Cell, weights: Sequence[float | None]
+    ) -> tuple[_Compiled, list[dict[str, float]]]:
+        """Trains for some weights, and returns what the last stretch reported of each lane."""
         offline = self._learnt_offline(spec, cell) if method_info(spec.method).pretrained else None
         batches, steps = self._training_batches(spec, cell)
         fresh = self._fresh(spec, cell)
-        compiled = self._compiled.get(spec.structure)
+        lanes = len(weights) if spec.weight_moves_tower_alone else 1
+        compiled = self._compiled.get((spec.structure, lanes))
         if compiled is None:
-            compiled = _Compiled(fresh, _scorer(fresh, self._jit))
-            self._compiled[spec.structure] = compiled
-        else:
-            copy_state(fresh, compiled.model)
+            compiled = self._first_of_its_kind(fresh, spec, cell, lanes)
+            self._compiled[spec.structure, lanes] = compiled
         model = compiled.model
-        weight = self._weight(spec)
-        if weight is not None:
-            model.trade_off.assign(weight)
+        if model is not fresh:
+            copy_state(fresh, model)
+        if isinstance(model, WeightSweep):
+            model.begin(weights)
+        elif weights[0] is not None:
+            model.trade_off.assign(weights[0])
         if offline is not None:
             _set_offline(model, offline)
         recorder = LastStretch(steps)
@@ -188,7 +207,8 @@ class Laboratory:
         key = dataclasses.replace(spec, weight=None)
         if self._offline is None or self._offline[0] != key:
             # Its first stage is EMER, which is compiled already.
-            base, _ = self._train(dataclasses.replace(key, method="EMER", settings=()), cell)
+            emer = dataclasses.replace(key, method="EMER", settings=())
+            base, _ = self._train(emer, cell, [None])
             batches, _ = self._training_batches(spec, cell)
             model = self._fresh(spec, cell)
             model.pretrain(lambda: batches, base=base.model)
@@ -197,15 +217,29 @@ class Laboratory:
 
     def _fresh(self, spec: RunSpec, cell: Cell) -> keras.Model:
         keras.utils.set_random_seed(spec.model_seed)
-        settings = dict(spec.settings)
-        model = build_method(spec.method, feature_specs(cell.config), **settings)
-        reads = method_info(spec.method).reads_answers
-        model.compile(
-            answered_rows=spec.answered_per_batch if reads else None,
-            steps_per_execution=STEPS_PER_EXECUTION,
-            jit_compile=self._jit,
-        )
+        model = build_method(spec.method, feature_specs(cell.config), **dict(spec.settings))
+        model.compile(**self._compile_options(spec))
         return model
+
+    def _compile_options(self, spec: RunSpec) -> dict[str, Any]:
+        reads = method_info(spec.method).reads_answers
+        return {
+            "answered_rows": spec.answered_per_batch if reads else None,
+            "steps_per_execution": STEPS_PER_EXECUTION,
+            "jit_compile": self._jit,
+        }
+
+    def _first_of_its_kind(
+        self, fresh: keras.Model, spec: RunSpec, cell: Cell, lanes: int
+    ) -> _Compiled:
+        """What is trained for all runs of a structure: the first model itself, or its sweep."""
+        if lanes == 1:
+            score = _compiled(lambda features: fresh(features, training=False)["score"], self._jit)
+            return _Compiled(fresh, lambda features: score(features)[None])
+        sweep = WeightSweep.of(
+            feature_specs(cell.config), fresh.settings, lanes, **self._compile_options(spec)
+        )
+        return _Compiled(sweep, _compiled(sweep.scores, self._jit))
 
     def _training_batches(self, spec: RunSpec, cell: Cell) -> tuple[tf.data.Dataset, int]:
         info = method_info(spec.method)
@@ -226,16 +260,19 @@ class Laboratory:
     def _scores(
         self, compiled: _Compiled, slates: Arrays, weights: Sequence[float | None]
     ) -> list[np.ndarray]:
-        """The scores of a trained model at some weights; only a blend has more than one."""
-        if len(weights) == 1:
-            return [self._score(compiled, slates, weights[0])]
+        """The scores of a trained model at some weights."""
+        if len(weights) == 1 or isinstance(compiled.model, WeightSweep):
+            return list(self._score(compiled, slates))
         # A blend is linear in its weight: two passes serve all.
-        behaviour, sum_of_both = (self._score(compiled, slates, weight) for weight in (0.0, 1.0))
+        ends = []
+        for end in (0.0, 1.0):
+            compiled.model.trade_off.assign(end)
+            ends.append(self._score(compiled, slates)[0])
+        behaviour, sum_of_both = ends
         return [behaviour + weight * (sum_of_both - behaviour) for weight in weights]
 
-    def _score(self, compiled: _Compiled, slates: Arrays, weight: float | None) -> np.ndarray:
-        if weight is not None:
-            compiled.model.trade_off.assign(weight)
+    def _score(self, compiled: _Compiled, slates: Arrays) -> np.ndarray:
+        """`[lanes, slates, W]`."""
         features = {name: value for name, value in slates.items() if name not in LABELS}
         count = len(next(iter(features.values())))
         scores = []
@@ -247,8 +284,8 @@ class Laboratory:
                     n: np.pad(v, [(0, missing), *[(0, 0)] * (v.ndim - 1)]) for n, v in chunk.items()
                 }
             part = compiled.score({n: tf.constant(v) for n, v in chunk.items()}).numpy()
-            scores.append(part[: _SCORED_AT_ONCE - missing])
-        return np.concatenate(scores)
+            scores.append(part[:, : _SCORED_AT_ONCE - missing])
+        return np.concatenate(scores, axis=1)
 
 
 def made_batches(
@@ -283,5 +320,9 @@ def _set_offline(model: keras.Model, weights: list[list[np.ndarray]]) -> None:
     model.pretrained.assign(1)
 
 
-def _scorer(model: keras.Model, jit: bool) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
-    return tf.function(lambda features: model(features, training=False)["score"], jit_compile=jit)
+def _compiled(score: Callable[[Any], Any], jit: bool) -> Callable[[Any], tf.Tensor]:
+    return tf.function(score, jit_compile=jit)
+
+
+def _lanes(model: keras.Model) -> list[keras.Model]:
+    return model.lanes if isinstance(model, WeightSweep) else [model]

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easq_keras.models import method_info
+from easq_keras.models import EMERSettings, method_info
 from experiments.cells import CellSpec
 from experiments.slate_arrays import load_arrays, save_arrays
+from experiments.weight_sweep import weight_moves_tower_alone
 from pipeline.whole_files import whole_file
 
 # Rankings that need no training.
@@ -71,27 +72,42 @@ class RunSpec:
         values = {**self.to_dict(), "protocol": _PROTOCOL}
         if self.method not in RANKERS:
             info = method_info(self.method)
-            changes = dict(self.settings)
-            if info.trade_off is not None and self.weight is not None:
-                changes[info.trade_off] = self.weight
-            settings = info.model.settings_class(**info.settings).replace(**changes)
             del values["weight"]
             values["method"] = info.model.__name__
-            values["settings"] = settings.to_dict()
+            values["settings"] = self.model_settings.to_dict()
             values["replay"] = info.replays if self.replay is None else self.replay
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def model_settings(self) -> EMERSettings:
+        """All settings of the model, the weight among them."""
+        info = method_info(self.method)
+        changes = dict(self.settings)
+        if info.trade_off is not None and self.weight is not None:
+            changes[info.trade_off] = self.weight
+        return info.model.settings_class(**info.settings).replace(**changes)
+
+    @property
+    def weight_moves_tower_alone(self) -> bool:
+        """Whether one training serves all weights, see `experiments.weight_sweep`."""
+        if self.method in RANKERS:
+            return False
+        return weight_moves_tower_alone(method_info(self.method).model, self.model_settings)
 
     @property
     def trained(self) -> RunSpec:
         """What has to be trained for it; runs with the same share one training.
 
         A blend adds its two scores after training, so all its weights share one; and with weight 0
-        it ranks as EASQ without DPO, which trains the same.
+        it ranks as EASQ without DPO, which trains the same. Of EASQ with a behaviour head all
+        weights are trained together.
         """
         if self.method == "EASQ-w/o-DPO" and not self.settings:
             return dataclasses.replace(self, method="Blend", weight=None)
-        return dataclasses.replace(self, weight=None) if self.method == "Blend" else self
+        if self.method == "Blend" or self.weight_moves_tower_alone:
+            return dataclasses.replace(self, weight=None)
+        return self
 
     @property
     def structure(self) -> tuple[Any, ...]:

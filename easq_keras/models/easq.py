@@ -244,6 +244,7 @@ class EASQ(EMER):
         main_input = self._main_input(h, delta)
         outputs: dict[str, Any] = {
             "score": score_of(self.tower, main_input, dense_mask),
+            "h_main": main_input,
             "mask": dense_mask,
             "answered_mask": answered_mask,
             "router": self._router_activity(self.tower, main_input, dense_mask),

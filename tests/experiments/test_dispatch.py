@@ -19,7 +19,7 @@ def task(cell=HERE, method="EASQ", weight=1.0, block=0):
 def test_all_weights_of_a_blend_and_easq_without_dpo_share_one_training():
     runs = [RunSpec(HERE, "Blend", weight) for weight in (0.1, 1.0)]
     runs.append(RunSpec(HERE, "EASQ-w/o-DPO"))
-    runs += [RunSpec(HERE, "EASQ", weight) for weight in (0.1, 1.0)]
+    runs += [RunSpec(HERE, "EMER_s-level", weight) for weight in (0.1, 1.0)]
     tasks = tasks_of([runs])
 
     assert [len(task.runs) for task in tasks] == [3, 1, 1]

@@ -78,9 +78,48 @@ def test_all_weights_of_a_blend_come_from_two_passes(laboratory, store, cells, t
     assert not np.allclose(values(store, together[0]), values(store, together[-1]))
 
 
+def test_all_weights_of_easq_come_from_one_training(laboratory, store, cells, tmp_path):
+    """λ2 reaches nothing but the tower of ŷ: side by side each learns what it learns alone."""
+    weights = (0.0, 3.0, 30.0)
+    quick = settings_of(**dict(SMALL), learning_rate=0.03, dpo_ramp_steps=0)
+    before = [run("EASQ", weight, seed=5, settings=quick) for weight in weights]
+    laboratory.make(before)  # leaves no trace
+    together = [run("EASQ", weight, settings=quick) for weight in weights]
+    laboratory.make(together)
+    apart = RunStore(tmp_path / "apart")
+    single = Laboratory(cells, apart, jit_compile=False)
+    for spec in together:
+        single.make([spec])
+
+    for spec in together:
+        assert np.allclose(values(store, spec), values(apart, spec), atol=1e-5)
+        found, expected = store.result(spec).training, apart.result(spec).training
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    assert not np.allclose(values(store, together[0]), values(store, together[-1]))
+    assert [store.result(spec).training["dpo/weight"] for spec in together] == [0, 3, 30]
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "shares"),
+    [
+        ("EASQ", {}, True),
+        ("EASQ-TopK", {}, True),
+        ("EASQ-w/o-LoRA", {}, True),
+        ("EASQ", {"dpo_reference": "none"}, False),
+        ("EASQ", {"use_dpo": False, "shaping": 0.5}, False),
+        ("EASQ-paper", {}, False),
+        ("Imputation", {}, False),
+        ("EMER_s-level", {}, False),
+    ],
+)
+def test_weights_share_a_training_where_the_trunk_does_not_see_them(method, changes, shares):
+    trained = {run(method, w, settings=settings_of(**changes)).trained for w in (1.0, 3.0)}
+    assert len(trained) == (1 if shares else 2)
+
+
 def test_runs_of_different_trainings_are_refused(laboratory):
     with pytest.raises(ValueError, match="do not share one training"):
-        laboratory.make([run("EASQ", 1.0), run("EASQ", 3.0)])
+        laboratory.make([run("EMER_s-level", 1.0), run("EMER_s-level", 3.0)])
 
 
 def test_the_oracle_is_best_and_random_is_worse(laboratory, store):
