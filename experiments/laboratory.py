@@ -54,29 +54,20 @@ def copy_state(source: keras.Model, target: keras.Model) -> None:
 
 
 class LastStretch(keras.callbacks.Callback):
-    """Keeps what training reports, as means of stretches, of which the last is the result.
-
-    Attributes:
-        last: by lane; most models have one.
-    """
+    """Keeps what training reports, as means of stretches, of which the last is the result."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self._every = max(steps // _CURVE_POINTS, 1)
         self._next = self._every
-        self.last: list[dict[str, float]] = [{}]
+        self.last: dict[str, float] = {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         steps = int(self.model.optimizer.iterations)
         if steps >= self._next:
             self._next = steps + self._every
-            lanes = _lanes(self.model)
-            self.last = [
-                {name: float(value) for name, value in lane.diagnostics.result().items()}
-                for lane in lanes
-            ]
-            for lane in lanes:
-                lane.reset_metrics()
+            self.last = {name: float(value) for name, value in (logs or {}).items()}
+            self.model.reset_metrics()
 
 
 @dataclass
@@ -129,8 +120,7 @@ class Laboratory:
                 judge(known, of[number]) for (_, known), of in zip(splits, scores, strict=True)
             ]
             seconds = {"train": trained / len(specs), "judge": time.monotonic() - started}
-            # The weights of a blend have one history.
-            self._save(spec, tables, history[min(number, len(history) - 1)], seconds)
+            self._save(spec, tables, history, seconds)
 
     def _load(self, spec: CellSpec) -> Cell:
         if self._cell is None or self._cell[0] != spec:
@@ -179,8 +169,8 @@ class Laboratory:
 
     def _train(
         self, spec: RunSpec, cell: Cell, weights: Sequence[float | None]
-    ) -> tuple[_Compiled, list[dict[str, float]]]:
-        """Trains for some weights, and returns what the last stretch reported of each lane."""
+    ) -> tuple[_Compiled, dict[str, float]]:
+        """Trains for some weights, and returns what the last stretch reported of all of them."""
         offline = self._learnt_offline(spec, cell) if method_info(spec.method).pretrained else None
         batches, steps = self._training_batches(spec, cell)
         fresh = self._fresh(spec, cell)
@@ -200,7 +190,8 @@ class Laboratory:
             _set_offline(model, offline)
         recorder = LastStretch(steps)
         model.fit(batches, epochs=1, verbose=0, callbacks=[recorder], shuffle=False)
-        return compiled, recorder.last
+        report = recorder.last
+        return compiled, model.of_trunk(report) if isinstance(model, WeightSweep) else report
 
     def _learnt_offline(self, spec: RunSpec, cell: Cell) -> list[list[np.ndarray]]:
         """What a method learns before its training; the same for all weights of its trade-off."""
@@ -322,7 +313,3 @@ def _set_offline(model: keras.Model, weights: list[list[np.ndarray]]) -> None:
 
 def _compiled(score: Callable[[Any], Any], jit: bool) -> Callable[[Any], tf.Tensor]:
     return tf.function(score, jit_compile=jit)
-
-
-def _lanes(model: keras.Model) -> list[keras.Model]:
-    return model.lanes if isinstance(model, WeightSweep) else [model]

@@ -94,9 +94,9 @@ def test_all_weights_of_easq_come_from_one_training(laboratory, store, cells, tm
     for spec in together:
         assert np.allclose(values(store, spec), values(apart, spec), atol=1e-5)
         found, expected = store.result(spec).training, apart.result(spec).training
-        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert found == pytest.approx({name: expected[name] for name in found}, rel=1e-3, abs=1e-5)
+        assert {"loss/behaviour", "loss/satisfaction", "satisfaction/std"} <= set(found)
     assert not np.allclose(values(store, together[0]), values(store, together[-1]))
-    assert [store.result(spec).training["dpo/weight"] for spec in together] == [0, 3, 30]
 
 
 @pytest.mark.parametrize(
