@@ -11,7 +11,7 @@ from typing import Any
 from easq_keras.models import METHODS, method_info
 from experiments.cells import DENSITIES, FULL, KUAIRAND, QUICK, SCENARIOS, SIMULATED, CellSpec
 from experiments.runs import RANKERS, RunSpec, settings_of
-from pipeline.dataset_settings import dataset_settings
+from pipeline.dataset_settings import dataset_replays, dataset_settings
 from pipeline.logs.dataset_config import load_dataset_config
 
 # The recommended preset, trained again from another seed: what chance alone makes of a difference.
@@ -147,7 +147,7 @@ class Options:
                 settings=settings_of(
                     **{**_of_dataset(cell.dataset, entry.method), **dict(entry.settings)}
                 ),
-                replay=entry.replay,
+                replay=_replays(cell.dataset, entry) if entry.replay is None else entry.replay,
                 model_seed=0 if ranker else seed + entry.seed_shift,
                 answer_weights=entry.answer_weights,
             )
@@ -169,6 +169,14 @@ class Options:
 @functools.cache
 def _of_dataset(dataset: str, method: str) -> dict[str, Any]:
     return {} if method in RANKERS else dataset_settings(method, load_dataset_config(dataset))
+
+
+@functools.cache
+def _replays(dataset: str, entry: Entry) -> bool | None:
+    """Whether earlier answers are replayed; None: as the method does by default."""
+    if entry.method in RANKERS:
+        return None
+    return dataset_replays(entry.method, load_dataset_config(dataset))
 
 
 def _quick(densities: Sequence[float]) -> tuple[float, ...]:

@@ -55,7 +55,8 @@ class TrainerSettings:
         batch_size: dense slates a step.
         answered_per_batch: answered slates a step, fresh and replayed; 0 trains without answers.
         replay: whether answered rows that no fresh answer fills replay earlier ones. None: as the
-            method has it: `EASQ` replays, `EASQ-paper` does not.
+            method has it (`EASQ` replays, `EASQ-paper` does not), but never where answers are a
+            behaviour that everybody can show (`questionnaire.unanswered: middle`).
         replay_memory: how many earlier answers go on being replayed when training continues with
             another span of the log; the newest are kept.
         seed: of the initial weights and the replay.

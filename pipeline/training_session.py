@@ -22,7 +22,7 @@ from easq_keras.models import EMER
 from easq_keras.models.methods import build_method, method_info
 from easq_keras.workers import steps_of, sum_over_workers, train_on_workers, worker_of
 from pipeline.configs import TrainerSettings
-from pipeline.dataset_settings import dataset_settings
+from pipeline.dataset_settings import dataset_replays, dataset_settings
 from pipeline.exporting import export_ranker, raw_feature_spec
 from pipeline.logs.checked import ConfigError, require
 from pipeline.logs.dataset_config import DatasetConfig
@@ -149,6 +149,9 @@ class TrainingSession:
         self._rows = settings.batch_size // self._replicas
         answered = settings.answered_per_batch if self._method.reads_answers else 0
         self._answered_rows = answered // self._replicas
+        self._replays = (
+            dataset_replays(settings.method, config) if settings.replay is None else settings.replay
+        )
         self.transform_output = tft.TFTransformOutput(transform_graph_path)
         self._transform = self.transform_output.transform_features_layer()
         self._raw_spec = raw_feature_spec(config, labels=True)
@@ -320,7 +323,7 @@ class TrainingSession:
             answered,
             batch_size=self._rows,
             answered_per_batch=self._answered_rows,
-            replay=self._method.replays if settings.replay is None else settings.replay,
+            replay=self._replays,
             seed=settings.seed if seed is None else seed,
             first_step=first,
         )

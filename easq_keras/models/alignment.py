@@ -80,16 +80,42 @@ def read_answers(labels: Mapping[str, Tensor], mask: Tensor) -> Answers:
     )
 
 
+def level_preference(labels: Mapping[str, Tensor], answers: Answers, mask: Tensor) -> Tensor:
+    """Returns pairs within slates as weights: Satisfied over unanswered over Dissatisfied.
+
+    Args:
+        labels: The labels of the batch. `"exposed"`, where there is one, says by a number above 0
+            which candidates were exposed; a candidate with a behaviour level of at least 0 or an
+            answer was in any case.
+        answers: What its answered rows say.
+        mask: `(answered rows, slate)` booleans.
+
+    Returns:
+        `(answered rows, slate, slate)`. Pairs of two unanswered candidates have weight 0.
+    """
+    rows = ops.shape(mask)[0]
+    shown = ops.cast(labels["behaviour"], "float32")[-rows:] >= 0
+    if "exposed" in labels:
+        shown = ops.logical_or(shown, ops.cast(labels["exposed"], "float32")[-rows:] > 0)
+    shown = ops.logical_or(ops.logical_and(shown, mask), answers.valid)
+    levels = ops.where(answers.valid, answers.labels, 0.5 * ops.ones_like(answers.labels))
+    return objectives.behaviour_preference(levels, shown)
+
+
 def satisfaction_loss(
-    settings: EASQSettings, answers: Answers, score: Tensor
+    settings: EASQSettings, answers: Answers, score: Tensor, level: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Returns L_satis, a mean, and the number of answers or pairs it was taken over.
 
     Args:
-        settings: Says whether Eq. 15 or the cross entropy of single answers.
+        settings: Says whether Eq. 15, pairs within slates, or the cross entropy of single answers.
         answers: The answers.
         score: ŝ of the answered rows.
+        level: What `level_preference` returned, for pairs within slates.
     """
+    if level is not None:
+        count = mean_over_replicas(ops.sum(level))
+        return objectives.pair_loss(level, score) / at_least_one(count), count
     if settings.satisfaction_loss == "pairwise":
         pairing = {"mask": answers.valid, "groups": answers.groups}
         loss = pairwise_logistic_loss(answers.labels, score, **pairing)

@@ -316,8 +316,11 @@ class EASQ(EMER):
             terms["behaviour"], strengths["behaviour"] = head * slates.per_pair, 1.0
             report.add("loss/behaviour", terms["behaviour"], slates.has_pairs)
 
+        level = None
+        if settings.satisfaction_loss == "level":
+            level = alignment.level_preference(labels, answers, outputs["answered_mask"])
         terms["satisfaction"], used = alignment.satisfaction_loss(
-            settings, answers, outputs["answered_satisfaction"]
+            settings, answers, outputs["answered_satisfaction"], level
         )
         strengths["satisfaction"] = settings.lambda_satisfaction
         has_answers = used > 0

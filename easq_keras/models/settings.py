@@ -6,7 +6,7 @@ from typing import Any, Self
 from easq_keras.arguments import at_least, one_of, positive_int
 
 PRESETS = ("recommended", "paper")
-SATISFACTION_LOSSES = ("bce", "pairwise")
+SATISFACTION_LOSSES = ("bce", "pairwise", "level")
 DPO_PAIRS = ("slate", "answers")
 ROUTERS = ("relu", "top_k")
 DPO_REFERENCES = ("behaviour", "satisfaction", "frozen", "none")
@@ -115,6 +115,8 @@ class EASQSettings(EMERSettings):
         num_satisfaction_experts: Experts K2 of the satisfaction score ŝ.
         satisfaction_loss: `"bce"`: ŝ is the logit of "satisfied" and learns each answer by itself,
             so that one answer suffices. `"pairwise"`: Eq. 15, over pairs of one pair group.
+            `"level"`: Eq. 15 within a slate, Satisfied above, Dissatisfied below its other exposed
+            candidates; for answers that need no question, likes say, where silence tells something.
         lambda_satisfaction: Weight λ1 of L_satis (Eq. 17).
         satisfaction_decay: Decay towards the initial values of the satisfaction path, in units of
             the learning rate, of the optimizer that `compile` makes

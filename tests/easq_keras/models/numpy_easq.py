@@ -61,6 +61,8 @@ class Reading:
         if paper:  # Eq. 15
             asked = list(self._answer_pairs(batch))
             lost = [log_loss(liking[r][i] - liking[q][j]) for r, i, q, j in asked]
+        elif settings.satisfaction_loss == "level":  # Eq. 15 within a slate, silence in the middle
+            lost = [log_loss(liking[r][i] - liking[r][j]) for r, i, j in self._level_pairs(batch)]
         else:
             lost = [
                 log_loss(liking[row][i] if answer == 1 else -liking[row][i])
@@ -182,6 +184,16 @@ class Reading:
                 together = r == q or (group[r] == group[q] and group[r] >= 0)
                 if together and satisfied > other:
                     yield r, i, q, j
+
+    def _level_pairs(self, batch: Batch) -> Iterator[tuple[int, int, int]]:
+        """Satisfied over the rest of what was shown in its slate, that over dissatisfied."""
+        answers = {(row, i): answer for row, i, answer in self._answers(batch)}
+        for row in batch.tail:
+            real = batch.features["mask"][row] == 1
+            shown = np.flatnonzero(real & (batch.labels["exposed"][row] > 0))
+            for i, j in ordered_pairs([int(i) for i in shown]):
+                if answers.get((row, i), 0.5) > answers.get((row, j), 0.5):
+                    yield row, i, j
 
 
 def ordered_pairs(items: list[int]) -> Iterator[tuple[int, int]]:

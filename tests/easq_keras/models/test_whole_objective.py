@@ -1,4 +1,4 @@
-"""Value and gradient of Eq. 17 against NumPy, for every variable of both presets.
+"""Value and gradient of Eq. 17 against NumPy, for every variable of both presets and of `level`.
 
 The gradients that the training step uses are compared with central differences in float64 of the
 surrogate in which whatever a stopped gradient stands before is held constant.
@@ -13,6 +13,11 @@ from tests.easq_keras.models.numpy_easq import Batch, Reading
 from tests.easq_keras.models.small import ANSWERED, SPECS, batch, easq
 
 PRESETS = ["recommended", "paper"]
+# A preset, and a setting of its own in place of one of the preset's.
+VARIANTS: list[tuple[str, dict[str, str]]] = [
+    *((preset, {}) for preset in PRESETS),
+    ("recommended", {"satisfaction_loss": "level"}),
+]
 STEP = 1e-5
 DIRECTIONS = 1
 
@@ -20,9 +25,11 @@ DIRECTIONS = 1
 class Point:
     """A small model somewhere in the middle of training, a batch, and the reading of both."""
 
-    def __init__(self, preset: str, answered_rows: int | None) -> None:
+    def __init__(
+        self, preset: str, answered_rows: int | None, changes: dict[str, str] | None = None
+    ) -> None:
         rng = np.random.default_rng(1)
-        self.model = easq(preset)
+        self.model = easq(preset, **(changes or {}))
         for variable in self.model.trainable_variables:
             variable.assign(rng.normal(0, 0.5, variable.shape))
         self.model.score_scale.assign([1.7, 0.6])
@@ -58,11 +65,11 @@ class Point:
 
 
 @pytest.mark.parametrize("answered_rows", [ANSWERED, None])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("preset", "changes"), VARIANTS)
 def test_the_objective_and_its_gradient_are_those_of_the_equations(
-    preset: str, answered_rows: int | None
+    preset: str, changes: dict[str, str], answered_rows: int | None
 ) -> None:
-    point = Point(preset, answered_rows)
+    point = Point(preset, answered_rows, changes)
     loss, found = point.loss_and_gradients()
     assert loss == pytest.approx(point.expected_loss(), rel=1e-5)
     rng = np.random.default_rng(2)
