@@ -28,7 +28,12 @@ Examples:
     required=True,
     help="Folder of results; a run that is there already is not made again.",
 )
-@click.option("--scenario", "scenarios", multiple=True, help="mild, strong; both by default.")
+@click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    help="mild, strong; both by default. none: the real log alone.",
+)
 @click.option(
     "--density",
     "densities",
@@ -71,7 +76,7 @@ def command(
     """
     given: dict[str, Any] = {"quick": quick, "kuairand": kuairand_dir is not None}
     if scenarios:
-        given["scenarios"] = scenarios
+        given["scenarios"] = () if scenarios == ("none",) else scenarios
     if densities:
         given["densities"] = densities
     if seeds is not None or quick:

@@ -39,7 +39,8 @@ def conduct(place: Place, name: str, options: Options, *, workers: int) -> list[
 def report(place: Place, options: Options) -> Path:
     """Writes all summaries anew from the runs that are there, and the page; nothing is run.
 
-    An experiment of which no data set has runs enough to compare two rows keeps the summary it has.
+    An experiment of which no data set has runs enough to compare two rows keeps the summary it has;
+    so does, within an experiment, a row of which there are no runs.
 
     Returns:
         The page.
@@ -53,14 +54,44 @@ def report(place: Place, options: Options) -> Path:
 
 
 def _write(place: Place, name: str, options: Options, summary: dict[str, Any]) -> None:
+    path = place.out / f"{name}.json"
     values = {
         "experiment": name,
         "options": dataclasses.asdict(options),
         "code": code_version(),
         **summary,
     }
-    write_summary(place.out / f"{name}.json", values)
+    if path.exists():
+        values = with_kept_rows(values, json.loads(path.read_text(encoding="utf-8")))
+    write_summary(path, values)
     plot(name, values, place.out)
+
+
+def with_kept_rows(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """A summary with the rows of an older one of which there are no runs any more.
+
+    Runs are too many to be handed on with the tables they gave, so results grow from machine to
+    machine: what was measured before stands beside what is new. A kept row says by `code` which
+    version measured it; how it compares with `EASQ` is what was found then.
+
+    Args:
+        new: of the runs that are there.
+        old: what was written before.
+    """
+    if "datasets" not in new or old["options"]["quick"] != new["options"]["quick"]:
+        return new
+    by_name = {dataset["name"]: dataset for dataset in new["datasets"]}
+    datasets = []
+    for dataset in old["datasets"]:
+        found = by_name.pop(dataset["name"], {"name": dataset["name"], "methods": []})
+        measured = {row["method"] for row in found["methods"]}
+        kept = [
+            {**row, "code": row.get("code", old["code"])}
+            for row in dataset["methods"]
+            if row["method"] not in measured
+        ]
+        datasets.append({**found, "methods": [*found["methods"], *kept]})
+    return {**new, "datasets": [*datasets, *by_name.values()]}
 
 
 def write_summary(path: Path, values: dict[str, Any]) -> None:

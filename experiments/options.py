@@ -71,7 +71,7 @@ class Options:
     """What to run.
 
     Attributes:
-        scenarios: of the simulator.
+        scenarios: of the simulator; none: real logs alone.
         densities: answers a view in training; None: those that the experiment is about.
         seeds: of worlds and of models.
         methods: of `METHODS`, `RANKERS` and `A_A`; None: all that the experiment is about.
@@ -101,6 +101,8 @@ class Options:
                 )
         if not self.seeds:
             raise ValueError("at least one seed is needed")
+        if not self.scenarios and not self.kuairand:
+            raise ValueError("no data: without a scenario the folder of a real log is needed")
 
     def chosen(self, methods: Sequence[str]) -> tuple[str, ...]:
         """Those of an experiment's methods that were asked for."""

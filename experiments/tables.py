@@ -57,21 +57,25 @@ def _section(name: str, values: dict[str, Any], folder: Path) -> str:
 
 
 def _frontier(values: dict[str, Any]) -> list[str]:
-    """Gains at each cost, and what the recommended preset is against the row."""
+    """Gains at each cost, and what the recommended preset is against the row.
+
+    A row that was measured by other code, see `conduct.with_kept_rows`, says so.
+    """
     lines = []
     costs = [f"{cost:.2f}" for cost in values["costs"]]
     for dataset in values["datasets"]:
         methods = dataset["methods"]
-        first = methods[0]
-        lines += [f"### {dataset['name']}: {first['seeds']} seeds, {first['n_users']:,} users", ""]
-        head = ["method", *(f"gain at {float(cost):.0%}" for cost in costs)]
+        lines += [f"### {dataset['name']}", ""]
+        head = ["method", "seeds", "users", *(f"gain at {float(cost):.0%}" for cost in costs)]
         head += [f"EASQ − this at {float(cost):.0%}" for cost in costs]
         rows = []
         for row in methods:
             at = [row["at_cost"][cost] for cost in costs]
             rows.append(
                 [
-                    row["method"],
+                    _name(row),
+                    str(row["seeds"]),
+                    f"{row['n_users']:,}",
                     *(_interval(entry["gain"]) for entry in at),
                     *(_difference(entry) for entry in at),
                 ]
@@ -107,16 +111,17 @@ def _table1(values: dict[str, Any]) -> list[str]:
             for name in methods[0][group]
             if methods[0][group][name] is not None
         ]
-        lines += [f"### {dataset['name']}: {methods[0]['seeds']} seeds", ""]
+        lines += [f"### {dataset['name']}", ""]
         rows = [
             [
-                row["method"],
+                _name(row),
+                str(row["seeds"]),
                 f"{row['n_users']:,}",
                 *(_mean({**row["satisfaction"], **row["behaviour"]}.get(name)) for name in names),
             ]
             for row in methods
         ]
-        lines += _table(["method", "users", *names], rows)
+        lines += _table(["method", "seeds", "users", *names], rows)
     return lines
 
 
@@ -125,7 +130,7 @@ def _router(values: dict[str, Any]) -> list[str]:
     for dataset in values["datasets"]:
         names = list(dict.fromkeys(n for row in dataset["methods"] for n in row["training"]))
         rows = [
-            [row["method"], *(_interval(row["training"].get(name)) for name in names)]
+            [_name(row), *(_interval(row["training"].get(name)) for name in names)]
             for row in dataset["methods"]
         ]
         lines += [f"### {dataset['name']}: {dataset['methods'][0]['seeds']} seeds", ""]
@@ -153,6 +158,10 @@ def _validity(values: dict[str, Any]) -> list[str]:
         ]
         lines += [f"### {row['name']}", "", *_table(head, rows)]
     return lines
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['method']} (code {row['code']})" if "code" in row else str(row["method"])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

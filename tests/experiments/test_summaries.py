@@ -95,6 +95,42 @@ def test_a_report_is_of_the_runs_that_are_there(place):
     assert "## sensitivity" not in page
 
 
+def test_rows_without_runs_are_kept_with_the_code_that_measured_them(tmp_path):
+    """Results are handed on as tables: another machine adds to them what it runs."""
+    first = Place(tmp_path / "first")
+    before = made("frontier", first, options(scenarios=("mild", "strong")))
+    second = Place(tmp_path / "second")
+    second.out.mkdir()
+    (second.out / "frontier.json").write_text(json.dumps({**before, "code": "older"}))
+    values = made("frontier", second, options(methods=("EASQ", "Blend"), seeds=(0, 1, 2)))
+
+    assert [dataset["name"] for dataset in values["datasets"]] == [
+        "simulated-mild-0.002",
+        "simulated-strong-0.002",
+        "simulated-both-0.002",
+    ]
+    mild, strong, _ = (by_method(dataset) for dataset in values["datasets"])
+    assert {method: row["seeds"] for method, row in strong.items()} == {
+        "Blend": 3,
+        "EASQ": 3,
+        "EMER_s-level": 2,
+    }
+    assert "code" not in strong["EASQ"]
+    assert strong["EMER_s-level"]["code"] == "older"
+    assert {row["code"] for row in mild.values()} == {"older"}
+    assert "EMER_s-level (code older)" in (second.out / "README.md").read_text(encoding="utf-8")
+    # Nothing new was run: nothing changes hands.
+    again = made("frontier", second, options(methods=("EASQ", "Blend"), seeds=(0, 1, 2)))
+    assert again == values
+
+
+def test_a_real_log_can_be_looked_at_alone():
+    asked = Options(scenarios=(), kuairand=True, seeds=(0,))
+    assert {cell.dataset for cell in asked.cells(0)} == {"kuairand"}
+    with pytest.raises(ValueError, match="no data"):
+        Options(scenarios=())
+
+
 def test_parts_of_easq_are_swept_at_the_middle_density_only():
     (block,) = FRONTIER.blocks(Options(seeds=(0,)))
     densities = {run.cell.density for run in block if run.method == "EASQ-w/o-LoRA"}
