@@ -30,6 +30,10 @@ VARIANTS = {
     "paper without MoE": {"preset": "paper", "use_moe": False},
     "paper without DPO": {"preset": "paper", "use_dpo": False},
     "recommended": {"preset": "recommended"},
+    "recommended, answers within slates": {
+        "preset": "recommended",
+        "satisfaction_loss": "level",
+    },
     "recommended without reference": {"preset": "recommended", "dpo_reference": "none"},
     "recommended by shaping": {"preset": "recommended", "use_dpo": False, "shaping": 0.5},
     "answers against the behaviour head": {"preset": "paper", "dpo_reference": "behaviour"},
