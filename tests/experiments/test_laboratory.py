@@ -22,6 +22,15 @@ def values(store, spec):
     return store.users(spec, "true_top4")
 
 
+def made_apart(specs, cells, folder):
+    """The results of runs of which each had a training of its own."""
+    apart = RunStore(folder / "apart")
+    single = Laboratory(cells, apart, jit_compile=False)
+    for spec in specs:
+        single.make([spec])
+    return apart
+
+
 def test_a_reused_model_gives_what_a_fresh_one_gives(laboratory, store, cells, tmp_path):
     """Another weight and another seed in between leave no trace, optimizers included."""
     first, other = run("EASQ", 1.0), run("EASQ", 30.0, seed=5)
@@ -68,10 +77,7 @@ def test_a_blend_of_weight_0_is_easq_without_dpo(laboratory, store, cells, tmp_p
 def test_all_weights_of_a_blend_come_from_two_passes(laboratory, store, cells, tmp_path):
     together = [run("Blend", weight) for weight in (0.0, 0.3, 1.0, 2.0)]
     laboratory.make(together)
-    apart = RunStore(tmp_path / "apart")
-    single = Laboratory(cells, apart, jit_compile=False)
-    for spec in together:
-        single.make([spec])
+    apart = made_apart(together, cells, tmp_path)
 
     for spec in together:
         assert np.allclose(values(store, spec), values(apart, spec), atol=1e-5)
@@ -86,10 +92,7 @@ def test_all_weights_of_easq_come_from_one_training(laboratory, store, cells, tm
     laboratory.make(before)  # leaves no trace
     together = [run("EASQ", weight, settings=quick) for weight in weights]
     laboratory.make(together)
-    apart = RunStore(tmp_path / "apart")
-    single = Laboratory(cells, apart, jit_compile=False)
-    for spec in together:
-        single.make([spec])
+    apart = made_apart(together, cells, tmp_path)
 
     for spec in together:
         assert np.allclose(values(store, spec), values(apart, spec), atol=1e-5)
