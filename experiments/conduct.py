@@ -86,12 +86,18 @@ def with_kept_rows(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
         found = by_name.pop(dataset["name"], {"name": dataset["name"], "methods": []})
         measured = {row["method"] for row in found["methods"]}
         kept = [
-            {**row, "code": row.get("code", old["code"])}
+            _of_code(row, row.get("code", old["code"]), new["code"])
             for row in dataset["methods"]
             if row["method"] not in measured
         ]
         datasets.append({**found, "methods": [*found["methods"], *kept]})
     return {**new, "datasets": [*datasets, *by_name.values()]}
+
+
+def _of_code(row: dict[str, Any], measured_by: str, now: str) -> dict[str, Any]:
+    """A row that says which code measured it where that is not the code of all the rest."""
+    row = {name: value for name, value in row.items() if name != "code"}
+    return row if measured_by == now else {**row, "code": measured_by}
 
 
 def write_summary(path: Path, values: dict[str, Any]) -> None:
