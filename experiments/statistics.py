@@ -146,8 +146,11 @@ class Comparison:
             return f"too few answers: {self.users} users have what it takes, at least 2 are needed"
         if self.seeds >= 2 and adjusted_p < LEVEL:
             return "better" if self.difference.mean > 0 else "worse"
-        if self.resolves:
+        mean = self.difference.mean
+        if self.resolves and abs(mean) <= RESOLUTION:
             return "equal"
+        if self.resolves:
+            return f"too few data: {self.seeds} seeds do not tell {mean:.3f} from chance"
         wanted = []
         if self.users < self.users_needed:
             wanted.append(f"{self.users_needed:,} users with answers (there are {self.users:,})")
