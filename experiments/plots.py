@@ -35,25 +35,39 @@ def _frontier(values: dict[str, Any], out: Path) -> list[Path]:
     figure, axes = plt.subplots(
         rows, columns, figsize=(4.2 * columns, 3.4 * rows), squeeze=False, constrained_layout=True
     )
+    colours = colours_of(datasets)
     for axis, dataset in zip(axes.flat, datasets, strict=False):
-        for number, row in enumerate(dataset["methods"]):
+        for row in dataset["methods"]:
             curve = [point for point in row["curve"] if point["gain"]["mean"] is not None]
             x = [100 * point["budget"] for point in curve]
             y = [point["gain"]["mean"] for point in curve]
             low = [point["gain"]["low"] for point in curve]
             high = [point["gain"]["high"] for point in curve]
-            colour = _colour(number)
+            colour = colours[row["method"]]
             bold = 2.2 if row["method"] == "EASQ" else 1.1
-            axis.plot(x, y, color=colour, linewidth=bold, label=row["method"])
+            axis.plot(x, y, color=colour, linewidth=bold)
             axis.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
-        axis.set_title(f"{dataset['name']} ({dataset['methods'][0]['seeds']} seeds)", fontsize=9)
+        axis.set_title(f"{dataset['name']} ({_seeds(dataset)} seeds)", fontsize=9)
         axis.set_xlabel("loss of engagement, %")
         axis.set_ylabel("gain in satisfaction")
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(datasets) :]:
         axis.set_visible(False)
-    axes.flat[0].legend(fontsize=6, ncols=2)
+    lines = [plt.Line2D([], [], color=colour) for colour in colours.values()]
+    figure.legend(lines, list(colours), fontsize=8, ncols=6, loc="outside upper center")
     return [_saved(figure, out / "frontier.png")]
+
+
+def colours_of(datasets: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A colour for each method, the same in all panels, whichever rows they have."""
+    methods = dict.fromkeys(row["method"] for of in datasets for row in of["methods"])
+    return {method: _colour(number) for number, method in enumerate(methods)}
+
+
+def _seeds(dataset: dict[str, Any]) -> str:
+    """How many seeds the rows have, `2 to 4` where not all have as many."""
+    ends = sorted({row["seeds"] for row in dataset["methods"]})
+    return str(ends[0]) if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
 
 
 def _table1(values: dict[str, Any], out: Path) -> list[Path]:
@@ -98,14 +112,16 @@ def _sparsity(values: dict[str, Any], out: Path) -> list[Path]:
         for row in dataset["methods"]:
             by_method = found.setdefault(scenario, {}).setdefault(row["method"], [])
             by_method.append((float(density), row["at_cost"][_COST]["gain"]))
+    colours = colours_of(values["datasets"])
     figure, axes = _panels(list(found), height=3.4)
     for axis, (scenario, methods) in zip(axes, found.items(), strict=True):
-        for number, (method, points) in enumerate(methods.items()):
+        for method, points in methods.items():
             x = [density for density, _ in sorted(points, key=lambda point: point[0])]
             of = [gain for _, gain in sorted(points, key=lambda point: point[0])]
-            axis.plot(x, [g["mean"] for g in of], color=_colour(number), marker="o", label=method)
+            colour = colours[method]
+            axis.plot(x, [g["mean"] for g in of], color=colour, marker="o", label=method)
             low, high = [g["low"] for g in of], [g["high"] for g in of]
-            axis.fill_between(x, low, high, color=_colour(number), alpha=0.12, linewidth=0)
+            axis.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
         axis.set_xscale("log")
         axis.set_title(scenario, fontsize=9)
         axis.set_xlabel("answers a view")

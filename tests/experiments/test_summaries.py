@@ -10,6 +10,7 @@ from experiments.cells import DENSITIES
 from experiments.conduct import conduct, report
 from experiments.frontier import EXPERIMENT as FRONTIER
 from experiments.options import A_A, MIDDLE, Options, UnknownNameError
+from experiments.plots import colours_of
 from experiments.runs import RunStore
 from experiments.tables import write_page
 from experiments.workers import Place
@@ -122,6 +123,16 @@ def test_rows_without_runs_are_kept_with_the_code_that_measured_them(tmp_path):
     # Nothing new was run: nothing changes hands.
     again = made("frontier", second, options(methods=("EASQ", "Blend"), seeds=(0, 1, 2)))
     assert again == values
+
+
+def test_a_method_has_one_colour_in_all_panels():
+    """Kept rows stand behind new ones: the order of the rows is not the same in all data sets."""
+    panels = [("EASQ", "Blend"), ("EMER_s-level", "EASQ"), ("Blend",)]
+    datasets = [{"methods": [{"method": name} for name in panel]} for panel in panels]
+    colours = colours_of(datasets)
+
+    assert list(colours) == ["EASQ", "Blend", "EMER_s-level"]
+    assert len(set(colours.values())) == 3
 
 
 def test_a_real_log_can_be_looked_at_alone():
