@@ -68,14 +68,14 @@ def _write(place: Place, name: str, options: Options, summary: dict[str, Any]) -
 
 
 def with_kept_rows(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
-    """A summary with the rows of an older one of which there are no runs any more.
+    """A summary with the rows of an older one that it does not have itself.
 
     Runs are too many to be handed on with the tables they gave, so results grow from machine to
     machine: what was measured before stands beside what is new. A kept row says by `code` which
     version measured it; how it compares with `EASQ` is what was found then.
 
     Args:
-        new: of the runs that are there.
+        new: of the runs that were asked for.
         old: what was written before.
     """
     if "datasets" not in new or old["options"]["quick"] != new["options"]["quick"]:
