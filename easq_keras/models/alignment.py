@@ -102,6 +102,17 @@ def level_preference(labels: Mapping[str, Tensor], answers: Answers, mask: Tenso
     return objectives.behaviour_preference(levels, shown)
 
 
+def level_loss(preference: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the mean loss of pairs within slates, and their number.
+
+    Args:
+        preference: What `level_preference` returned.
+        score: `(answered rows, slate)`.
+    """
+    count = mean_over_replicas(ops.sum(preference))
+    return objectives.pair_loss(preference, score) / at_least_one(count), count
+
+
 def satisfaction_loss(
     settings: EASQSettings, answers: Answers, score: Tensor, level: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -114,8 +125,7 @@ def satisfaction_loss(
         level: What `level_preference` returned, for pairs within slates.
     """
     if level is not None:
-        count = mean_over_replicas(ops.sum(level))
-        return objectives.pair_loss(level, score) / at_least_one(count), count
+        return level_loss(level, score)
     if settings.satisfaction_loss == "pairwise":
         pairing = {"mask": answers.valid, "groups": answers.groups}
         loss = pairwise_logistic_loss(answers.labels, score, **pairing)

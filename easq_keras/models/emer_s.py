@@ -5,18 +5,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
-from keras import ops
 
 from easq_keras.arguments import at_least, one_of
 from easq_keras.losses import count_pairs, pairwise_logistic_loss
 from easq_keras.models import objectives
-from easq_keras.models.alignment import level_preference, read_answers, read_slates
+from easq_keras.models.alignment import level_loss, level_preference, read_answers, read_slates
 from easq_keras.models.emer import EMER, score_of
 from easq_keras.models.settings import EMERSettings
 from easq_keras.models.training import (
     Objective,
     Report,
-    at_least_one,
     mean_over_replicas,
     shared_mean,
 )
@@ -145,9 +143,7 @@ class EMERS(EMER):
             asked, used = shared_mean(mean, count), mean_over_replicas(count)
         else:
             preference = level_preference(labels, answers, outputs["answered_mask"])
-            used = mean_over_replicas(ops.sum(preference))
-            asked = objectives.pair_loss(preference, outputs["answered_score"])
-            asked = asked / at_least_one(used)
+            asked, used = level_loss(preference, outputs["answered_score"])
         loss = main + self.trade_off * asked
         report = Report()
         report.add("loss", loss)
