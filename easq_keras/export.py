@@ -11,7 +11,7 @@ from easq_keras.layers.packed_embedding import PackedEmbedding
 from easq_keras.models.emer import EMER, read, score_of, slate_mask
 from easq_keras.types import Tensor
 
-PARTS = ("embedding", "backbone", "delta", "tower")
+PARTS = ("embedding", "backbone", "delta", "delta_embedding", "tower")
 
 
 @keras.saving.register_keras_serializable(package="easq_keras")
@@ -21,7 +21,8 @@ class ScoringModel(keras.Model):
     Args:
         embedding: Features to x.
         backbone: x to h.
-        delta: x to what is added to h, or None.
+        delta: x, and what `delta_embedding` makes of the features, to what is added to h; or None.
+        delta_embedding: Features to what `delta` reads beside x, or None.
         tower: h to ŷ.
         **kwargs: `name`, `dtype` of `keras.Model`.
 
@@ -37,6 +38,7 @@ class ScoringModel(keras.Model):
         embedding: FeatureEmbedding,
         backbone: keras.layers.Layer,
         delta: keras.layers.Layer | None,
+        delta_embedding: FeatureEmbedding | None,
         tower: keras.layers.Layer,
         **kwargs: Any,
     ) -> None:
@@ -44,6 +46,7 @@ class ScoringModel(keras.Model):
         self.embedding = embedding
         self.backbone = backbone
         self.delta = delta
+        self.delta_embedding = delta_embedding
         self.tower = tower
         self.build()
 
@@ -52,13 +55,18 @@ class ScoringModel(keras.Model):
         if self.built:
             return
         # Parts that come from a file have been built already.
-        if not self.embedding.built:
-            self.embedding.build(self.embedding.symbolic_shapes())
-        x = keras.KerasTensor((None, None, self.embedding.output_dim), dtype=self.compute_dtype)
+        columns = [0, 0]
+        for number, embedding in enumerate((self.embedding, self.delta_embedding)):
+            if embedding is not None:
+                columns[number] = embedding.output_dim
+                if not embedding.built:
+                    embedding.build(embedding.symbolic_shapes())
+        x = keras.KerasTensor((None, None, columns[0]), dtype=self.compute_dtype)
         h = self.backbone(x)
-        for layer, seen in ((self.delta, x), (self.tower, h)):
-            if layer is not None and not layer.built:
-                layer.build(tuple(seen.shape))
+        if self.delta is not None and not self.delta.built:
+            self.delta.build((None, None, sum(columns)))
+        if not self.tower.built:
+            self.tower.build(tuple(h.shape))
 
     def call(self, features: Mapping[str, Tensor]) -> Tensor:
         """Returns ŷ."""
@@ -66,6 +74,8 @@ class ScoringModel(keras.Model):
         mask = slate_mask(features, x.own)
         h = read(self.backbone, x, mask)
         if self.delta is not None:
+            if self.delta_embedding is not None:
+                x = x.beside(self.delta_embedding.parts(features))
             h = h + read(self.delta, x, mask)
         return score_of(self.tower, h, mask)
 
@@ -98,7 +108,8 @@ def scoring_model(model: EMER) -> ScoringModel:
       kernel: W₀ + ΔW, and nothing is left of it;
     - beside any other backbone h + ΔWx cannot become one product. ΔW = BA is multiplied out to
       one kernel if that is the cheaper product (rank · (k + d) ≥ k · d), and else the two factors
-      stay, `lora_alpha / rank` multiplied into the second.
+      stay, `lora_alpha / rank` multiplied into the second. So they do where the delta has
+      embeddings of its own, which no kernel of the backbone reads.
 
     Args:
         model: A trained `EMER` or `EASQ`. It is left as it is: the result has its own copy of the
@@ -123,19 +134,24 @@ def scoring_model(model: EMER) -> ScoringModel:
     if not isinstance(model, EMER):
         raise ValueError(f"`model` must be an EMER or EASQ. Received: {type(model).__name__}.")
     lora = getattr(model, "lora", None)
-    merged = _merged_kernel(model.backbone, lora)
+    own = getattr(model, "lora_embedding", None)
+    merged = None if own is not None else _merged_kernel(model.backbone, lora)
     delta, delta_weights = (None, []) if lora is None or merged is not None else _folded(lora)
     tower = model.served_tower
     embedding, tables = _packed(model.embedding)
+    delta_embedding, delta_tables = (None, []) if own is None else _packed(own)
     scorer = ScoringModel(
         embedding,
         _unbuilt_copy(model.backbone),
         delta,
+        delta_embedding,
         _unbuilt_copy(tower),
         name=f"{model.name}_scorer",
         dtype=model.dtype_policy,
     )
     embedding.set_weights(tables)
+    if delta_embedding is not None:
+        delta_embedding.set_weights(delta_tables)
     scorer.backbone.set_weights(model.backbone.get_weights())
     scorer.tower.set_weights(tower.get_weights())
     if merged is not None:

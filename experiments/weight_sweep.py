@@ -133,7 +133,7 @@ class WeightSweep(EASQ):
         """ŷ of every lane, `(lanes, batch, slate)`."""
         x = self.embedding.parts(features)
         mask = slate_mask(features, x.own)
-        h_main = self._main_input(read(self.backbone, x, mask), self._delta(x, mask))
+        h_main = self._main_input(read(self.backbone, x, mask), self.delta(features, x, mask))
         return ops.stack([score_of(lane.tower, h_main, mask) for lane in self.lanes])
 
 

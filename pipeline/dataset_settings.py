@@ -11,13 +11,14 @@ from typing import Any
 from easq_keras.models import method_info
 from pipeline.logs.dataset_config import DatasetConfig
 
+LORA_EMBEDDING_DIM = 8
+
 
 def dataset_settings(method: str, config: DatasetConfig) -> dict[str, Any]:
     """Settings in place of a method's own; `trainer.model` holds against them.
 
-    A label of ½ for silence is a place in an order and no probability: by its cross entropy
-    everything that was merely not liked would be pulled to one logit, and ŝ would learn who likes
-    much rather than what is liked in a slate. So ŝ learns the order within slates instead.
+    Silence then is learnt from everything that was shown, of which there is many times more than
+    there are answers: enough for an item to have numbers of its own in the satisfaction path.
 
     Args:
         method: One of `easq_keras.models.METHODS`.
@@ -26,7 +27,7 @@ def dataset_settings(method: str, config: DatasetConfig) -> dict[str, Any]:
     info = method_info(method)
     learns = getattr(info.model.settings_class(**info.settings), "satisfaction_loss", None)
     if _silence_tells(config) and learns == "bce":
-        return {"satisfaction_loss": "level"}
+        return {"satisfaction_loss": "silence", "lora_embedding_dim": LORA_EMBEDDING_DIM}
     return {}
 
 

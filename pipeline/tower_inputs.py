@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from easq_keras.models import EMER
+from easq_keras.models import EASQ, EMER
 from easq_keras.models.emer import read, slate_mask
 
 
@@ -34,11 +34,12 @@ def tower_inputs(model: EMER, features: Mapping[str, tf.Tensor]) -> TowerInputs:
     x = model.embedding.parts(features)
     mask = slate_mask(features, x.own)
     h = read(model.backbone, x, mask)
-    lora = getattr(model, "lora", None)
+    if not isinstance(model, EASQ):
+        return TowerInputs(mask, h, {"router": (model.tower, h)})
     # Eqs. 8 and 12: both towers read h and the delta.
-    fused = h if lora is None else h + read(lora, x, mask)
-    towers = {"router": (model.tower, fused)}
-    satisfaction = getattr(model, "satisfaction_tower", None)
-    if satisfaction is not None:
-        towers["satisfaction_router"] = (satisfaction, fused)
+    fused = h + model.delta(features, x, mask)
+    towers = {
+        "router": (model.tower, fused),
+        "satisfaction_router": (model.satisfaction_tower, fused),
+    }
     return TowerInputs(mask, h, towers)

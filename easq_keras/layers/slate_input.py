@@ -39,6 +39,18 @@ class SlateInput(NamedTuple):
             function(self.own), None if self.shared is None else function(self.shared)
         )
 
+    def beside(self, other: "SlateInput") -> "SlateInput":
+        """Returns the columns of both: what is shared, then what is own, each of this one first.
+
+        Args:
+            other: Of the same slates.
+        """
+        shared = [part.shared for part in (self, other) if part.shared is not None]
+        return SlateInput(
+            ops.concatenate([self.own, other.own], axis=-1),
+            ops.concatenate(shared, axis=-1) if shared else None,
+        )
+
 
 def project(own: Tensor, kernel: Any, shared: Tensor | None = None) -> Tensor:
     """Returns `x W`, `(..., units)`.

@@ -16,6 +16,7 @@ from easq_keras.types import Tensor
 PARTS = (
     "embedding",
     "backbone",
+    "lora_embedding",
     "lora",
     "tower",
     "satisfaction_tower",
@@ -30,7 +31,7 @@ def routes(settings: EASQSettings) -> dict[str, set[str]]:
     moved = {"main": {"tower", *trunk}}
     if settings.has_behaviour_head:
         moved = {"main": {"tower"}, "behaviour": {"behaviour_head", *trunk}}
-    moved["satisfaction"] = {"lora", "satisfaction_tower"}
+    moved["satisfaction"] = {"lora_embedding", "lora", "satisfaction_tower"}
     if settings.use_dpo:
         moved["dpo"] = moved["main"]
     return moved
@@ -80,60 +81,43 @@ def read_answers(labels: Mapping[str, Tensor], mask: Tensor) -> Answers:
     )
 
 
-def level_preference(labels: Mapping[str, Tensor], answers: Answers, mask: Tensor) -> Tensor:
-    """Returns pairs within slates as weights: Satisfied over unanswered over Dissatisfied.
-
-    Args:
-        labels: The labels of the batch. `"exposed"`, where there is one, says by a number above 0
-            which candidates were exposed; a candidate with a behaviour level of at least 0 or an
-            answer was in any case.
-        answers: What its answered rows say.
-        mask: `(answered rows, slate)` booleans.
-
-    Returns:
-        `(answered rows, slate, slate)`. Pairs of two unanswered candidates have weight 0.
-    """
-    rows = ops.shape(mask)[0]
-    shown = ops.cast(labels["behaviour"], "float32")[-rows:] >= 0
-    if "exposed" in labels:
-        shown = ops.logical_or(shown, ops.cast(labels["exposed"], "float32")[-rows:] > 0)
-    shown = ops.logical_or(ops.logical_and(shown, mask), answers.valid)
-    levels = ops.where(answers.valid, answers.labels, 0.5 * ops.ones_like(answers.labels))
-    return objectives.behaviour_preference(levels, shown)
-
-
-def level_loss(preference: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the mean loss of pairs within slates, and their number.
-
-    Args:
-        preference: What `level_preference` returned.
-        score: `(answered rows, slate)`.
-    """
-    count = mean_over_replicas(ops.sum(preference))
-    return objectives.pair_loss(preference, score) / at_least_one(count), count
-
-
 def satisfaction_loss(
-    settings: EASQSettings, answers: Answers, score: Tensor, level: Tensor | None = None
+    settings: EASQSettings, answers: Answers, score: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Returns L_satis, a mean, and the number of answers or pairs it was taken over.
 
     Args:
-        settings: Says whether Eq. 15, pairs within slates, or the cross entropy of single answers.
+        settings: Says whether Eq. 15 or the cross entropy of single answers.
         answers: The answers.
         score: ŝ of the answered rows.
-        level: What `level_preference` returned, for pairs within slates.
     """
-    if level is not None:
-        return level_loss(level, score)
     if settings.satisfaction_loss == "pairwise":
         pairing = {"mask": answers.valid, "groups": answers.groups}
         loss = pairwise_logistic_loss(answers.labels, score, **pairing)
         count = count_pairs(answers.labels, **pairing)
         return shared_mean(loss, count), mean_over_replicas(count)
-    count = mean_over_replicas(objectives.number(answers.valid))
-    total = objectives.answer_loss(answers.labels, score, answers.valid)
+    valid = answers.valid
+    if settings.satisfaction_loss == "silence":
+        # ½ stands for silence, which `silence_loss` reads off all that was exposed.
+        valid = ops.logical_and(valid, answers.labels != 0.5)
+    count = mean_over_replicas(objectives.number(valid))
+    total = objectives.answer_loss(answers.labels, score, valid)
     return total / at_least_one(count), count
+
+
+def silence_loss(score: Tensor, shown: Tensor) -> Tensor:
+    """Returns the mean cross entropy of "not satisfied" over all exposed candidates.
+
+    Beside the mean over the answers it makes of ŝ how much likelier a candidate is among what
+    satisfied than among what was shown, as a logarithm (up to a constant): those who were silent
+    are not known to be dissatisfied, and neither are the satisfied ones taken out of them.
+
+    Args:
+        score: ŝ of the dense rows, `(rows, slate)`.
+        shown: `(rows, slate)` booleans: the exposed candidates.
+    """
+    count = at_least_one(mean_over_replicas(objectives.number(shown)))
+    return objectives.answer_loss(ops.zeros_like(score), score, shown) / count
 
 
 def transfer_loss(

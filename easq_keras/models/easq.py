@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from easq_keras.layers import FeatureSpec, LoRALayer
+from easq_keras.layers import FeatureEmbedding, FeatureSpec, LoRALayer
 from easq_keras.layers.slate_input import SlateInput
 from easq_keras.models import alignment, objectives
 from easq_keras.models.emer import EMER, read, score_of, slate_mask
@@ -121,7 +121,8 @@ class EASQ(EMER):
         """
         if name == "satisfaction_tower" and not self.settings.use_moe:
             # As a logit ŝ has a level to learn; as one side of pairs it has none.
-            return self.make_network(name, output_bias=self.settings.satisfaction_loss == "bce")
+            is_logit = self.settings.satisfaction_loss in ("bce", "silence")
+            return self.make_network(name, output_bias=is_logit)
         return super().make_tower(num_experts, name)
 
     def _make_parts(self) -> None:
@@ -129,11 +130,32 @@ class EASQ(EMER):
         self.behaviour_head = (
             self.make_network("behaviour_head") if self.settings.has_behaviour_head else None
         )
+        self.lora_embedding = self._make_lora_embedding()
         self._reference_scores: Callable[[Any], Tensor] | None = None
+
+    def _make_lora_embedding(self) -> FeatureEmbedding | None:
+        """Returns what the delta reads beside x: rows of the candidates' indices, of its own."""
+        of_candidates = [
+            spec for spec in self.embedding.features if spec.embedded and spec.level == "candidate"
+        ]
+        dim = self.settings.lora_embedding_dim
+        if dim == 0 or not self.settings.use_lora or not of_candidates:
+            return None
+        indices = [FeatureSpec(**{**spec.get_config(), "dim": dim}) for spec in of_candidates]
+        return FeatureEmbedding(
+            indices,
+            # What no answer was ever about adds nothing.
+            embeddings_initializer="zeros",
+            name="lora_embedding",
+            dtype=self.dtype_policy,
+        )
 
     def _build_heads(self, x_shape: tuple[Any, ...], h_shape: tuple[Any, ...]) -> None:
         super()._build_heads(x_shape, h_shape)
         self.lora = self.make_lora(h_shape[-1]) if self.settings.use_lora else None
+        if self.lora_embedding is not None:
+            self.lora_embedding.build(self.lora_embedding.symbolic_shapes())
+            x_shape = (*x_shape[:-1], x_shape[-1] + self.lora_embedding.output_dim)
         if self.lora is not None:
             self.lora.build(x_shape)
         self.satisfaction_tower.build(h_shape)
@@ -162,7 +184,8 @@ class EASQ(EMER):
     @property
     def satisfaction_variables(self) -> list[keras.Variable]:
         """The trainable variables of the satisfaction path: the delta and the tower of ŝ."""
-        layers = [layer for layer in (self.lora, self.satisfaction_tower) if layer is not None]
+        parts = (self.lora_embedding, self.lora, self.satisfaction_tower)
+        layers = [layer for layer in parts if layer is not None]
         return [variable for layer in layers for variable in layer.trainable_variables]
 
     @property
@@ -193,7 +216,7 @@ class EASQ(EMER):
         x = self.embedding.parts(features)
         mask = slate_mask(features, x.own)
         h = read(self.backbone, x, mask)
-        delta = self._delta(x, mask)
+        delta = self.delta(features, x, mask)
         return {
             "score": score_of(self.tower, self._main_input(h, delta), mask),
             "satisfaction": score_of(self.satisfaction_tower, self._isolated(h) + delta, mask),
@@ -203,11 +226,22 @@ class EASQ(EMER):
         """Returns what the satisfaction path reads of the ranker: answers move only their path."""
         return ops.stop_gradient(tensor)
 
-    def _delta(self, x: SlateInput, mask: Tensor) -> Tensor:
-        """Returns h_LoRA (Eq. 7). Embeddings belong to the main model: x gets no gradient."""
+    def delta(self, features: Mapping[str, Tensor], x: SlateInput, mask: Tensor) -> Tensor:
+        """Returns h_LoRA (Eq. 7), `(batch, slate, d)`, or 0 without LoRA.
+
+        Embeddings belong to the main model: x gets no gradient.
+
+        Args:
+            features: The batch.
+            x: What the embedding makes of it.
+            mask: `(batch, slate)` booleans.
+        """
         if self.lora is None:
             return ops.zeros((), x.own.dtype)
-        return read(self.lora, x.map(ops.stop_gradient), mask)
+        x = x.map(ops.stop_gradient)
+        if self.lora_embedding is not None:
+            x = x.beside(self.lora_embedding.parts(features))
+        return read(self.lora, x, mask)
 
     def _main_input(self, h: Tensor, delta: Tensor) -> Tensor:
         """Returns h_main (Eq. 8). With a behaviour head, that alone trains the backbone."""
@@ -231,8 +265,8 @@ class EASQ(EMER):
         x = self.embedding.parts(dense)
         dense_mask = slate_mask(dense, x.own)
         h = read(self.backbone, x, dense_mask)
+        answered = {name: value[tail] for name, value in features.items()}
         if apart:
-            answered = {name: value[tail] for name, value in features.items()}
             answered_x = self.embedding.parts(answered).map(self._isolated)
             answered_mask = slate_mask(answered, answered_x.own)
             answered_h = read(self.backbone, answered_x, answered_mask)
@@ -240,7 +274,7 @@ class EASQ(EMER):
             self._check_answered_rows(x.own)
             answered_x = x.map(lambda part: part[tail])
             answered_mask, answered_h = dense_mask[tail], h[tail]
-        delta = self._delta(x, dense_mask)
+        delta = self.delta(dense, x, dense_mask)
         main_input = self._main_input(h, delta)
         outputs: dict[str, Any] = {
             "score": score_of(self.tower, main_input, dense_mask),
@@ -254,7 +288,7 @@ class EASQ(EMER):
             behaviour_rows = [dense_mask[:-last], ops.zeros_like(answered_mask)]
             outputs["mask"] = ops.concatenate(behaviour_rows)
         answered_input = self._isolated(answered_h) + (
-            delta if last is None else self._delta(answered_x, answered_mask)
+            delta if last is None else self.delta(answered, answered_x, answered_mask)
         )
         satisfaction = score_of(self.satisfaction_tower, answered_input, answered_mask)
         outputs["answered_satisfaction"] = satisfaction
@@ -263,9 +297,13 @@ class EASQ(EMER):
         )
         if self._needs_dense_satisfaction:
             if last is not None:
-                fused = ops.stop_gradient(h + delta)
+                fused = self._isolated(h) + delta
+                # The dense rows move the satisfaction path only where silence tells something.
+                fused = fused if self._learns_silence else ops.stop_gradient(fused)
                 satisfaction = score_of(self.satisfaction_tower, fused, dense_mask)
             outputs["satisfaction"] = ops.stop_gradient(satisfaction)
+            if self._learns_silence:
+                outputs["exposed_satisfaction"] = satisfaction
         if self.behaviour_head is not None:
             outputs["behaviour"] = score_of(self.behaviour_head, h, dense_mask)
         if self._needs_reference_model:
@@ -285,7 +323,12 @@ class EASQ(EMER):
     @property
     def _needs_dense_satisfaction(self) -> bool:
         settings = self.settings
-        return settings.shaping > 0 or (settings.use_dpo and settings.dpo_pairs == "slate")
+        transfers = settings.shaping > 0 or (settings.use_dpo and settings.dpo_pairs == "slate")
+        return transfers or self._learns_silence
+
+    @property
+    def _learns_silence(self) -> bool:
+        return self.settings.satisfaction_loss == "silence"
 
     def objective(self, outputs: Mapping[str, Any], labels: Mapping[str, Tensor]) -> Objective:
         """Returns L_total of Eq. 17 and what to report.
@@ -316,12 +359,13 @@ class EASQ(EMER):
             terms["behaviour"], strengths["behaviour"] = head * slates.per_pair, 1.0
             report.add("loss/behaviour", terms["behaviour"], slates.has_pairs)
 
-        level = None
-        if settings.satisfaction_loss == "level":
-            level = alignment.level_preference(labels, answers, outputs["answered_mask"])
         terms["satisfaction"], used = alignment.satisfaction_loss(
-            settings, answers, outputs["answered_satisfaction"], level
+            settings, answers, outputs["answered_satisfaction"]
         )
+        if self._learns_silence:
+            terms["satisfaction"] = terms["satisfaction"] + alignment.silence_loss(
+                outputs["exposed_satisfaction"], slates.shown
+            )
         strengths["satisfaction"] = settings.lambda_satisfaction
         has_answers = used > 0
         report.add("loss/satisfaction", terms["satisfaction"], has_answers)
@@ -472,6 +516,11 @@ class EASQ(EMER):
             satisfaction_optimizer = AdamTowardInit(
                 self.settings.learning_rate, decay=self.settings.satisfaction_decay
             )
+            if self.lora_embedding is not None:
+                # An item is met too seldom for its row to hold against a decay at every step.
+                satisfaction_optimizer.exclude_from_weight_decay(
+                    self.lora_embedding.trainable_variables
+                )
         satisfaction_optimizer = keras.optimizers.get(satisfaction_optimizer)
         scaled = keras.optimizers.LossScaleOptimizer
         if isinstance(self.optimizer, scaled) and not isinstance(satisfaction_optimizer, scaled):

@@ -5,16 +5,19 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
+from keras import ops
 
 from easq_keras.arguments import at_least, one_of
 from easq_keras.losses import count_pairs, pairwise_logistic_loss
 from easq_keras.models import objectives
-from easq_keras.models.alignment import level_loss, level_preference, read_answers, read_slates
+from easq_keras.models.alignment import read_answers, read_slates
 from easq_keras.models.emer import EMER, score_of
+from easq_keras.models.objectives import Answers
 from easq_keras.models.settings import EMERSettings
 from easq_keras.models.training import (
     Objective,
     Report,
+    at_least_one,
     mean_over_replicas,
     shared_mean,
 )
@@ -142,8 +145,10 @@ class EMERS(EMER):
             count = count_pairs(answers.labels, **pairing)
             asked, used = shared_mean(mean, count), mean_over_replicas(count)
         else:
-            preference = level_preference(labels, answers, outputs["answered_mask"])
-            asked, used = level_loss(preference, outputs["answered_score"])
+            preference = self.level_preference(labels, answers, outputs["answered_mask"])
+            used = mean_over_replicas(ops.sum(preference))
+            asked = objectives.pair_loss(preference, outputs["answered_score"])
+            asked = asked / at_least_one(used)
         loss = main + self.trade_off * asked
         report = Report()
         report.add("loss", loss)
@@ -155,6 +160,26 @@ class EMERS(EMER):
         report.add("score/std", objectives.spread(outputs["score"], slates.shown))
         report.add_router("router", outputs["router"], outputs["router_mask"])
         return Objective(loss, None, None, {"main": main, "satisfaction": asked}, report)
+
+    @staticmethod
+    def level_preference(labels: Mapping[str, Tensor], answers: Answers, mask: Tensor) -> Tensor:
+        """Returns the pairs of "level" as weights: Satisfied over unanswered over Dissatisfied.
+
+        Args:
+            labels: The labels of the batch.
+            answers: What its answered rows say.
+            mask: `(answered rows, slate)` booleans.
+
+        Returns:
+            `(answered rows, slate, slate)`. Pairs of two unanswered candidates have weight 0.
+        """
+        rows = ops.shape(mask)[0]
+        shown = ops.cast(labels["behaviour"], "float32")[-rows:] >= 0
+        if "exposed" in labels:
+            shown = ops.logical_or(shown, ops.cast(labels["exposed"], "float32")[-rows:] > 0)
+        shown = ops.logical_or(ops.logical_and(shown, mask), answers.valid)
+        levels = ops.where(answers.valid, answers.labels, 0.5 * ops.ones_like(answers.labels))
+        return objectives.behaviour_preference(levels, shown)
 
     def diagnostic_names(self) -> tuple[str, ...]:
         """Returns the names of what `fit` reports."""

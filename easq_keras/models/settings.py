@@ -6,7 +6,7 @@ from typing import Any, Self
 from easq_keras.arguments import at_least, one_of, positive_int
 
 PRESETS = ("recommended", "paper")
-SATISFACTION_LOSSES = ("bce", "pairwise", "level")
+SATISFACTION_LOSSES = ("bce", "pairwise", "silence")
 DPO_PAIRS = ("slate", "answers")
 ROUTERS = ("relu", "top_k")
 DPO_REFERENCES = ("behaviour", "satisfaction", "frozen", "none")
@@ -112,11 +112,17 @@ class EASQSettings(EMERSettings):
             the plain behaviour ranker, and only ŝ knows of satisfaction.
         lora_rank: Rank r of the delta.
         lora_alpha: The delta is scaled by `lora_alpha / lora_rank`; None: by 1, as in Eq. 7.
+        lora_embedding_dim: The delta reads, beside x, this many numbers of its own for each index
+            of a candidate (its id, its author, …), which start at 0 and which answers alone move;
+            0: x alone. x has of an item what behaviour has put into it; for what makes this one
+            item liked, answers about it must be many. Of no effect without LoRA.
         num_satisfaction_experts: Experts K2 of the satisfaction score ŝ.
         satisfaction_loss: `"bce"`: ŝ is the logit of "satisfied" and learns each answer by itself,
             so that one answer suffices. `"pairwise"`: Eq. 15, over pairs of one pair group.
-            `"level"`: Eq. 15 within a slate, Satisfied above, Dissatisfied below its other exposed
-            candidates; for answers that need no question, likes say, where silence tells something.
+            `"silence"`: the cross entropy of single answers, and of every exposed candidate of the
+            dense rows as if it were "not satisfied"; for answers that need no question, likes say,
+            where silence tells something. ŝ is then how much likelier a candidate is among what
+            satisfied than among what was shown, as a logarithm.
         lambda_satisfaction: Weight λ1 of L_satis (Eq. 17).
         satisfaction_decay: Decay towards the initial values of the satisfaction path, in units of
             the learning rate, of the optimizer that `compile` makes
@@ -152,6 +158,7 @@ class EASQSettings(EMERSettings):
     use_dpo: bool = True
     lora_rank: int = 16
     lora_alpha: float | None = None
+    lora_embedding_dim: int = 0
     num_satisfaction_experts: int = 4
     satisfaction_loss: str = "bce"
     lambda_satisfaction: float = 1.0
@@ -168,6 +175,8 @@ class EASQSettings(EMERSettings):
         super().__post_init__()
         positive_int("lora_rank", self.lora_rank)
         positive_int("num_satisfaction_experts", self.num_satisfaction_experts)
+        if self.lora_embedding_dim != 0:
+            positive_int("lora_embedding_dim", self.lora_embedding_dim)
         if self.lora_alpha is not None:
             at_least("lora_alpha", self.lora_alpha, 0, strictly=True)
         one_of("satisfaction_loss", self.satisfaction_loss, SATISFACTION_LOSSES)

@@ -55,6 +55,10 @@ MODELS = {
     "without LoRA": lambda: easq(use_lora=False),
     "without MoE": lambda: easq(use_moe=False),
     "scaled LoRA": lambda: easq(lora_alpha=7.0),
+    "rows of the delta's own": lambda: easq(satisfaction_loss="silence", lora_embedding_dim=3),
+    "the same beside a linear backbone": lambda: EASQ(
+        SPECS, backbone=linear(), **ALIGNED_SIZES, lora_embedding_dim=3
+    ),
     "LoRA of high rank": lambda: easq(lora_rank=8),
     "linear backbone": lambda: EASQ(SPECS, backbone=linear(), **ALIGNED_SIZES),
     "linear backbone, scaled": lambda: EASQ(
@@ -123,7 +127,9 @@ def test_a_folded_factor_has_no_scale_left():
     assert_parity(model, scorer)
 
 
-@pytest.mark.parametrize("name", ["recommended", "linear backbone", "LoRA of high rank"])
+@pytest.mark.parametrize(
+    "name", ["recommended", "linear backbone", "LoRA of high rank", "rows of the delta's own"]
+)
 def test_it_comes_back_from_a_keras_file(name, tmp_path):
     scorer = scoring_model(trained(MODELS[name]()))
     scorer.save(tmp_path / "scorer.keras")

@@ -61,14 +61,20 @@ class Reading:
         if paper:  # Eq. 15
             asked = list(self._answer_pairs(batch))
             lost = [log_loss(liking[r][i] - liking[q][j]) for r, i, q, j in asked]
-        elif settings.satisfaction_loss == "level":  # Eq. 15 within a slate, silence in the middle
-            lost = [log_loss(liking[r][i] - liking[r][j]) for r, i, j in self._level_pairs(batch)]
         else:
             lost = [
                 log_loss(liking[row][i] if answer == 1 else -liking[row][i])
                 for row, i, answer in answers
+                if answer != 0.5
             ]
         total += settings.lambda_satisfaction * sum(lost) / len(lost)
+        if settings.satisfaction_loss == "silence":  # all that was exposed against the answers
+            silent = [
+                log_loss(-self._satisfaction(live, held, batch, row)[i])
+                for row in batch.dense
+                for i in self._shown(batch, row)
+            ]
+            total += settings.lambda_satisfaction * sum(silent) / len(silent)
 
         if paper:  # Eq. 16 on answers, ŝ the reference
             reference = {row: self._satisfaction(held, held, batch, row) for row in batch.tail}
@@ -121,6 +127,8 @@ class Reading:
     def _delta(self, live: Weights, held: Weights, batch: Batch, row: int) -> Array:
         """Eq. 7, the embeddings held."""
         x = self._x(held, batch, row)
+        if self.settings.lora_embedding_dim:
+            x = np.concatenate([x, self._own(live, batch, row)], -1)
         return x @ live["lora/lora_kernel_a"] @ live["lora/lora_kernel_b"]
 
     def _h(self, weights: Weights, batch: Batch, row: int) -> Array:
@@ -158,6 +166,16 @@ class Reading:
             columns.append(value[:, None] if table is None else table[value])
         return np.concatenate(columns, -1) * (batch.features["mask"][row] == 1)[:, None]
 
+    def _own(self, weights: Weights, batch: Batch, row: int) -> Array:
+        """The delta's own rows of the candidates' indices; zeros for padding."""
+        real = batch.features["mask"][row] == 1
+        of_candidates = [s for s in self.specs if s.embedded and s.level == "candidate"]
+        columns = [
+            weights[f"lora_embedding/{spec.name}/embeddings"][batch.features[spec.name][row]]
+            for spec in of_candidates
+        ]
+        return np.concatenate(columns, -1) * real[:, None]
+
     # Who forms a pair.
 
     def _shown(self, batch: Batch, row: int) -> list[int]:
@@ -184,16 +202,6 @@ class Reading:
                 together = r == q or (group[r] == group[q] and group[r] >= 0)
                 if together and satisfied > other:
                     yield r, i, q, j
-
-    def _level_pairs(self, batch: Batch) -> Iterator[tuple[int, int, int]]:
-        """Satisfied over the rest of what was shown in its slate, that over dissatisfied."""
-        answers = {(row, i): answer for row, i, answer in self._answers(batch)}
-        for row in batch.tail:
-            real = batch.features["mask"][row] == 1
-            shown = np.flatnonzero(real & (batch.labels["exposed"][row] > 0))
-            for i, j in ordered_pairs([int(i) for i in shown]):
-                if answers.get((row, i), 0.5) > answers.get((row, j), 0.5):
-                    yield row, i, j
 
 
 def ordered_pairs(items: list[int]) -> Iterator[tuple[int, int]]:

@@ -30,9 +30,10 @@ VARIANTS = {
     "paper without MoE": {"preset": "paper", "use_moe": False},
     "paper without DPO": {"preset": "paper", "use_dpo": False},
     "recommended": {"preset": "recommended"},
-    "recommended, answers within slates": {
+    "recommended, silence learnt": {
         "preset": "recommended",
-        "satisfaction_loss": "level",
+        "satisfaction_loss": "silence",
+        "lora_embedding_dim": 2,
     },
     "recommended without reference": {"preset": "recommended", "dpo_reference": "none"},
     "recommended by shaping": {"preset": "recommended", "use_dpo": False, "shaping": 0.5},

@@ -45,6 +45,7 @@ def test_settings_cannot_be_changed_in_place():
         ("expert_hidden_dim", "8"),
         ("num_satisfaction_experts", 0),
         ("lora_rank", 0),
+        ("lora_embedding_dim", -1),
         ("lora_alpha", 0.0),
         ("gate_bias", float("nan")),
         ("learning_rate", 0.0),
