@@ -483,8 +483,8 @@ class EASQ(EMER):
             optimizer: Optimizer of everything but the satisfaction path. Defaults to Adam with
                 `settings.learning_rate`.
             satisfaction_optimizer: Optimizer of the satisfaction path; its state moves only in
-                steps that have answers. Defaults to `AdamTowardInit` with `settings.learning_rate`
-                and `settings.satisfaction_decay`.
+                steps that have answers, and it decays all but `lora_embedding`. Defaults to
+                `AdamTowardInit` with `settings.learning_rate` and `settings.satisfaction_decay`.
             answered_rows: If answers are found in the last so many rows of each batch only: that
                 number. Answers elsewhere, and behaviour labels in these rows, are then ignored
                 (`labels/ignored` counts them), and the step is faster. None: any row may have
@@ -516,12 +516,9 @@ class EASQ(EMER):
             satisfaction_optimizer = AdamTowardInit(
                 self.settings.learning_rate, decay=self.settings.satisfaction_decay
             )
-            if self.lora_embedding is not None:
-                # An item is met too seldom for its row to hold against a decay at every step.
-                satisfaction_optimizer.exclude_from_weight_decay(
-                    self.lora_embedding.trainable_variables
-                )
         satisfaction_optimizer = keras.optimizers.get(satisfaction_optimizer)
+        if self.lora_embedding is not None:
+            _leave_out_of_decay(self.lora_embedding.trainable_variables, satisfaction_optimizer)
         scaled = keras.optimizers.LossScaleOptimizer
         if isinstance(self.optimizer, scaled) and not isinstance(satisfaction_optimizer, scaled):
             satisfaction_optimizer = scaled(satisfaction_optimizer)
@@ -560,3 +557,10 @@ class EASQ(EMER):
             known = weights["satisfaction/std"] > 0
             mixed = SCALE_MOMENTUM * self.score_scale + (1.0 - SCALE_MOMENTUM) * new
             self.score_scale.assign(ops.where(known, mixed, self.score_scale))
+
+
+def _leave_out_of_decay(variables: list[keras.Variable], optimizer: keras.Optimizer) -> None:
+    """An item is met too seldom for its row to hold against a decay at every step."""
+    decays = getattr(optimizer, "inner_optimizer", optimizer)
+    if not decays.built:
+        decays.exclude_from_weight_decay(variables)

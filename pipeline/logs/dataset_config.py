@@ -78,10 +78,10 @@ class Questionnaire:
     Attributes:
         columns, answers: of the questionnaires table.
         from_behaviours: the stand-in where there is no such table.
-        unanswered: what the exposed candidates without an answer mean to the satisfaction path, in
-            a slate with one. `exclude`: nothing. `middle`: halfway between dissatisfied and
-            satisfied, as SAQRec codes them (CIKM 2024); for a stand-in that anybody can give at
-            any time, where saying nothing says something.
+        unanswered: what the exposed candidates without an answer mean to the satisfaction path.
+            `exclude`: nothing. `middle`: something, for a stand-in that anybody can give at any
+            time. Their label is ½, as SAQRec codes it (CIKM 2024), and `EASQ` learns silence from
+            all that was shown (`pipeline.dataset_settings`).
         max_daily_answers: Satisfied and Dissatisfied answers of one user on one day (UTC) that are
             used; the rest is rejected and counted as `over_daily_limit`. None: all of them.
         primary_metric: what the gate calls satisfaction. `pair_accuracy`: satisfied over
