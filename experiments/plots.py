@@ -30,13 +30,9 @@ def _has_data(values: dict[str, Any]) -> bool:
 
 def _frontier(values: dict[str, Any], out: Path) -> list[Path]:
     datasets = values["datasets"]
-    columns = min(len(datasets), 3)
-    rows = -(-len(datasets) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(4.2 * columns, 3.4 * rows), squeeze=False, constrained_layout=True
-    )
+    figure, axes = panels(datasets, height=3.4)
     colours = colours_of(datasets)
-    for axis, dataset in zip(axes.flat, datasets, strict=False):
+    for axis, dataset in zip(axes, datasets, strict=True):
         for row in dataset["methods"]:
             curve = [point for point in row["curve"] if point["gain"]["mean"] is not None]
             x = [100 * point["budget"] for point in curve]
@@ -51,8 +47,6 @@ def _frontier(values: dict[str, Any], out: Path) -> list[Path]:
         axis.set_xlabel("loss of engagement, %")
         axis.set_ylabel("gain in satisfaction")
         axis.grid(alpha=0.3)
-    for axis in axes.flat[len(datasets) :]:
-        axis.set_visible(False)
     lines = [plt.Line2D([], [], color=colour) for colour in colours.values()]
     figure.legend(lines, list(colours), fontsize=8, ncols=6, loc="outside upper center")
     return [_saved(figure, out / "frontier.png")]
@@ -92,7 +86,7 @@ def _of(row: dict[str, Any], metric: str) -> dict[str, Any] | None:
 
 def _at_cost(name: str, values: dict[str, Any], out: Path) -> list[Path]:
     """One panel a data set: the gain of each row at 5 % of cost."""
-    figure, axes = _panels(values["datasets"], height=0.22 * _most_rows(values) + 1.2)
+    figure, axes = panels(values["datasets"], height=0.22 * _most_rows(values) + 1.2)
     for axis, dataset in zip(axes, values["datasets"], strict=True):
         rows = [(row["method"], row["at_cost"][_COST]["gain"]) for row in dataset["methods"]]
         bars(axis, rows)
@@ -113,7 +107,7 @@ def _sparsity(values: dict[str, Any], out: Path) -> list[Path]:
             by_method = found.setdefault(scenario, {}).setdefault(row["method"], [])
             by_method.append((float(density), row["at_cost"][_COST]["gain"]))
     colours = colours_of(values["datasets"])
-    figure, axes = _panels(list(found), height=3.4)
+    figure, axes = panels(list(found), height=3.4)
     for axis, (scenario, methods) in zip(axes, found.items(), strict=True):
         for method, points in methods.items():
             x = [density for density, _ in sorted(points, key=lambda point: point[0])]
@@ -134,7 +128,7 @@ def _sparsity(values: dict[str, Any], out: Path) -> list[Path]:
 def _router(values: dict[str, Any], out: Path) -> list[Path]:
     shown = ("router/share_active", "router/dead_experts", "router/all_dead_candidates")
     first = values["datasets"][0]
-    figure, axes = _panels(shown, height=2.6)
+    figure, axes = panels(shown, height=2.6)
     for axis, metric in zip(axes, shown, strict=True):
         bars(axis, [(row["method"], row["training"].get(metric)) for row in first["methods"]])
         axis.set_title(metric, fontsize=9)
@@ -143,7 +137,7 @@ def _router(values: dict[str, Any], out: Path) -> list[Path]:
 
 
 def _validity(values: dict[str, Any], out: Path) -> list[Path]:
-    figure, axes = _panels(values["rows"], height=3.0)
+    figure, axes = panels(values["rows"], height=3.0)
     colours = {"satisfied": "tab:green", "uncertain": "tab:gray", "dissatisfied": "tab:red"}
     for axis, row in zip(axes, values["rows"], strict=True):
         behaviours = list(row["behaviours"])
@@ -165,15 +159,28 @@ def _validity(values: dict[str, Any], out: Path) -> list[Path]:
     return [_saved(figure, out / "validity.png")]
 
 
-def _panels(entries: Sequence[Any], height: float) -> tuple[Any, list[Any]]:
+def panels(entries: Sequence[Any], height: float) -> tuple[Any, list[Any]]:
+    """A figure with a panel an entry, three in a row.
+
+    Args:
+        entries: what the panels are of.
+        height: of a row, inches.
+
+    Returns:
+        The figure and one pair of axes an entry.
+    """
+    columns = min(len(entries), 3)
+    rows = -(-len(entries) // columns)
     figure, axes = plt.subplots(
-        1,
-        len(entries),
-        figsize=(4.2 * len(entries), height),
+        rows,
+        columns,
+        figsize=(4.2 * columns, height * rows),
         squeeze=False,
         constrained_layout=True,
     )
-    return figure, list(axes.flat)
+    for axis in axes.flat[len(entries) :]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[: len(entries)])
 
 
 def _most_rows(values: dict[str, Any]) -> int:

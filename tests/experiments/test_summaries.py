@@ -10,7 +10,7 @@ from experiments.cells import DENSITIES
 from experiments.conduct import conduct, report
 from experiments.frontier import EXPERIMENT as FRONTIER
 from experiments.options import A_A, MIDDLE, Options, UnknownNameError
-from experiments.plots import colours_of
+from experiments.plots import colours_of, panels
 from experiments.runs import RunStore
 from experiments.tables import write_page
 from experiments.workers import Place
@@ -256,3 +256,11 @@ def test_a_store_knows_results_by_their_run_alone(place):
     elsewhere = RunStore(place.runs.folder)
 
     assert all(elsewhere.has(run) for block in FRONTIER.blocks(asked) for run in block)
+
+
+@pytest.mark.parametrize(("entries", "rows"), [(1, 1), (3, 1), (4, 2), (9, 3)])
+def test_panels_stand_three_in_a_row_and_none_is_empty(entries, rows):
+    figure, axes = panels(range(entries), height=2.0)
+    assert len(axes) == entries
+    assert figure.get_figheight() == 2.0 * rows
+    assert [axis for axis in figure.axes if axis.get_visible()] == axes
