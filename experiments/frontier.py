@@ -201,11 +201,13 @@ class _Table:
         values: list[NDArray[np.float64]],
         costs: list[NDArray[np.float64]],
         mixtures: dict[str, list[Any]],
+        *,
+        same_users: bool = False,
     ) -> None:
         self.methods, self.ours = methods, ours
         self.metrics, self.seeds = metrics, seeds
         self.values, self.costs, self.mixtures = values, costs, mixtures
-        self.sample = Sample.of(values)
+        self.sample = Sample.of(values, same_users=same_users)
 
     @classmethod
     def of(
@@ -244,7 +246,9 @@ class _Table:
             values.append(np.concatenate(columns, axis=1))
             costs.append(np.array(paid).reshape(len(entries), len(CURVE)))
         labels = tuple(entry.label for entry in entries)
-        return cls(labels, ours, metrics, [seed for seed, _ in cells], values, costs, mixtures)
+        seeds = [seed for seed, _ in cells]
+        same = cells[0][1].dataset == KUAIRAND
+        return cls(labels, ours, metrics, seeds, values, costs, mixtures, same_users=same)
 
     @classmethod
     def pooled(cls, tables: list[_Table]) -> _Table:

@@ -4,6 +4,10 @@ Seeds (worlds, initial weights) and users within a world are drawn by chance, so
 from a hierarchical bootstrap: draw seeds with replacement, and in each drawn seed users with
 replacement. Methods are always compared on the same seeds and the same users: one set of draws
 serves all.
+
+The seeds of a real log are those of models alone: all of them are judged by the same users, who are
+drawn once for all. More seeds then tell more of the model and nothing more of people, so that the
+test is that of the bootstrap and not Student's t over seeds.
 """
 
 from __future__ import annotations
@@ -51,35 +55,50 @@ class Sample:
         values: for each seed `[users, columns]`; NaN where a user has none.
         means: `[seeds, columns]`, over users.
         drawn: `[replicates, columns]`, means over drawn seeds and users.
+        same_users: whether the users of all seeds are the same, in the same order.
     """
 
     values: tuple[Floats, ...]
     means: Floats
     drawn: Floats
+    same_users: bool = False
 
     @classmethod
-    def of(cls, values: Sequence[Floats], *, seed: int = 0, replicates: int = REPLICATES) -> Sample:
+    def of(
+        cls,
+        values: Sequence[Floats],
+        *,
+        same_users: bool = False,
+        seed: int = 0,
+        replicates: int = REPLICATES,
+    ) -> Sample:
         """Draws the bootstrap.
 
         Args:
             values: for each seed `[users, columns]`.
+            same_users: whether row for row these are the same users in all seeds.
             seed: of the bootstrap.
             replicates: how many draws.
         """
         # By seed, the means of bootstrap samples of its users; one drawn seed uses one of them.
+        # From one seed of the bootstrap all draw the same users.
         found = [
-            bootstrap_means(of_seed, seed=seed + number, replicates=replicates)
+            bootstrap_means(
+                of_seed, seed=seed if same_users else seed + number, replicates=replicates
+            )
             for number, of_seed in enumerate(values)
         ]
         rng = np.random.default_rng(seed)
         shape = (replicates, len(found))
         which, sample = rng.integers(len(found), size=shape), rng.integers(replicates, size=shape)
+        if same_users:
+            sample[:] = np.arange(replicates)[:, None]
         by_seed = np.stack([means.replicates for means in found])
         total = np.zeros((replicates, by_seed.shape[2]))
         for position in range(len(found)):
             total += by_seed[which[:, position], sample[:, position]]
         means = np.stack([means.mean for means in found])
-        return cls(tuple(values), means, total / len(found))
+        return cls(tuple(values), means, total / len(found), same_users)
 
     def interval(self, column: int, minus: int | None = None) -> Interval:
         """The mean over seeds of a column, or of its difference to another, with 95 %.
@@ -95,8 +114,9 @@ class Sample:
         return Interval(float(means.mean()), float(low), float(high))
 
     def n_users(self, column: int) -> int:
-        """How many users of all seeds have the column."""
-        return sum(int((~np.isnan(of_seed[:, column])).sum()) for of_seed in self.values)
+        """How many users have the column; where each seed has its own, those of all seeds."""
+        by_seed = [int((~np.isnan(of_seed[:, column])).sum()) for of_seed in self.values]
+        return max(by_seed) if self.same_users else sum(by_seed)
 
     def compare(self, first: int, second: int) -> Comparison:
         """Compares two columns on the same seeds and users."""
@@ -104,13 +124,18 @@ class Sample:
         known = [values[~np.isnan(values)] for values in differences]
         known = [values for values in known if len(values)]
         by_seed = [float(values.mean()) for values in known]
+        between = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else 0.0
+        if self.same_users:
+            p = _bootstrap_test(self.drawn[:, first] - self.drawn[:, second])
+            known = [np.mean(known, axis=0)] if known else []
+        else:
+            p = paired_test(by_seed)
         # Within seeds alone: the spread between seeds has its own line.
         within = math.sqrt(np.mean([values.var() for values in known])) if known else 0.0
-        between = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else 0.0
         return Comparison(
             difference=self.interval(first, minus=second),
-            p=paired_test(by_seed),
-            seeds=len(known),
+            p=p,
+            seeds=len(by_seed),
             users=sum(len(values) for values in known),
             seeds_needed=needed(between),
             users_needed=needed(within),
@@ -123,7 +148,8 @@ class Comparison:
 
     Attributes:
         difference: the first less the second.
-        p: of Student's t over seeds, before any adjustment.
+        p: of Student's t over seeds, or of the bootstrap where all seeds have the same users;
+            before any adjustment.
         seeds, users: how many there were; users are those of all seeds that have the metric.
         seeds_needed, users_needed: to see a difference of `RESOLUTION`.
     """
@@ -168,6 +194,13 @@ def paired_test(differences: Sequence[float]) -> float:
     if spread == 0:
         return 1.0 if values.mean() == 0 else 0.0
     return _two_sided(abs(float(values.mean())) / spread, degrees=len(values) - 1)
+
+
+def _bootstrap_test(drawn: Floats) -> float:
+    """The two-sided p value of a bootstrap: twice the share of draws on the other side of 0."""
+    known = drawn[~np.isnan(drawn)]
+    beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    return min(1.0, 2 * (beyond + 1) / (len(known) + 1))
 
 
 def _two_sided(t: float, degrees: int) -> float:

@@ -104,7 +104,7 @@ def _rows(
             chosen[entry.label].append(run.weight)
             columns.extend(store.users(run, metric) for metric in metrics)
         values.append(np.stack(columns, axis=1))
-    sample = Sample.of(values)
+    sample = Sample.of(values, same_users=not known)
 
     def column(method: str, metric: str) -> int:
         return methods.index(method) * len(metrics) + metrics.index(metric)

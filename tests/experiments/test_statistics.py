@@ -1,6 +1,7 @@
 """Intervals, tests and power against values computed by hand or known from tables."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -69,6 +70,27 @@ def test_the_interval_covers_seeds_and_users():
 
     width = 2 * 1.96 * math.sqrt(1.01 / 64)
     assert found.high - found.low == pytest.approx(width, rel=0.2)
+
+
+def test_users_that_are_the_same_in_all_seeds_are_drawn_once():
+    """64 seeds of the same 100 users, who vary by 1: the mean varies by 1/100, not by 1/6400."""
+    rng = np.random.default_rng(0)
+    users = rng.normal(0, 1, (100, 1))
+    columns = [np.concatenate([users, 0 * users], axis=1)] * 64
+    sample = Sample.of(columns, same_users=True)
+    found = sample.interval(0)
+    width = 2 * 1.96 * users.std() / math.sqrt(100)
+
+    assert found.high - found.low == pytest.approx(width, rel=0.1)
+    assert sample.n_users(0) == 100
+    apart = Sample.of(columns).interval(0)
+    assert apart.high - apart.low == pytest.approx(width / 8, rel=0.1)
+
+    compared = sample.compare(0, 1)
+    normal = 2 * (1 - NormalDist().cdf(abs(users.mean()) / (users.std() / 10)))
+    assert (compared.users, compared.seeds) == (100, 64)
+    assert compared.users_needed == needed(float(users.std()))
+    assert compared.p == pytest.approx(normal, abs=0.05)
 
 
 def test_users_without_the_metric_are_left_out_and_nobody_gives_no_interval():
