@@ -12,6 +12,7 @@ from pipeline.training_session import feature_specs
 from tests.experiments.conftest import TINY_CELL
 
 SMALL = settings_of(units=8, num_heads=2, num_experts=2, expert_hidden_dim=4)
+SILENCE = {"satisfaction_loss": "silence", "lora_embedding_dim": 2}
 
 
 def run(method, weight=None, seed=0, settings=SMALL, **changes):
@@ -84,10 +85,11 @@ def test_all_weights_of_a_blend_come_from_two_passes(laboratory, store, cells, t
     assert not np.allclose(values(store, together[0]), values(store, together[-1]))
 
 
-def test_all_weights_of_easq_come_from_one_training(laboratory, store, cells, tmp_path):
+@pytest.mark.parametrize("learnt", [{}, pytest.param(SILENCE, marks=pytest.mark.slow)])
+def test_all_weights_of_easq_come_from_one_training(laboratory, store, cells, tmp_path, learnt):
     """λ2 reaches nothing but the tower of ŷ: side by side each learns what it learns alone."""
     weights = (0.0, 3.0, 30.0)
-    quick = settings_of(**dict(SMALL), learning_rate=0.03, dpo_ramp_steps=0)
+    quick = settings_of(**dict(SMALL), **learnt, learning_rate=0.03, dpo_ramp_steps=0)
     before = [run("EASQ", weight, seed=5, settings=quick) for weight in weights]
     laboratory.make(before)  # leaves no trace
     together = [run("EASQ", weight, settings=quick) for weight in weights]
