@@ -37,6 +37,7 @@ def drawn() -> SlateInput:
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("make", [encoder, lora])
 def test_a_layer_reads_two_parts_as_it_reads_the_whole(make, jit: bool) -> None:
+    keras.utils.set_random_seed(0)
     layer, x, mask = make(), drawn(), tf.constant(MASK, tf.bool)
     options = {"mask": mask} if isinstance(layer, SlateEncoder) else {}
     layer.build((None, None, SHARED + OWN))
@@ -58,7 +59,8 @@ def test_a_layer_reads_two_parts_as_it_reads_the_whole(make, jit: bool) -> None:
 
     expected = tf.function(total, jit_compile=jit)(False)
     for ours, theirs in zip(tf.function(total, jit_compile=jit)(True), expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+        # Sums of values about 1 in another order: a small sum keeps the rounding of its terms.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_the_parts_of_an_embedding_make_up_the_whole() -> None:
