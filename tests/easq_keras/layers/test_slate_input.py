@@ -63,6 +63,16 @@ def test_a_layer_reads_two_parts_as_it_reads_the_whole(make, jit: bool) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("own_alone", [False, True])
+def test_columns_beside_others_are_shared_ones_first_and_then_own(own_alone: bool) -> None:
+    x, mask = drawn(), tf.constant(MASK, tf.bool)
+    other = SlateInput(2 * x.own, None if own_alone else 3 * x.shared)
+    whole = np.asarray(x.beside(other).whole(mask))
+    shared = np.where(MASK[:, :, None], np.asarray(x.shared)[:, None, :], 0)
+    columns = [shared, *([] if own_alone else [3 * shared]), np.asarray(x.own), 2 * x.own]
+    np.testing.assert_array_equal(whole, np.concatenate(columns, axis=-1))
+
+
 def test_the_parts_of_an_embedding_make_up_the_whole() -> None:
     layer = embedding()
     inputs = batch(mask=np.array([[1, 1, 0], [1, 0, 0]]))
