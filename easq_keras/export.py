@@ -55,18 +55,16 @@ class ScoringModel(keras.Model):
         if self.built:
             return
         # Parts that come from a file have been built already.
-        columns = [0, 0]
-        for number, embedding in enumerate((self.embedding, self.delta_embedding)):
-            if embedding is not None:
-                columns[number] = embedding.output_dim
-                if not embedding.built:
-                    embedding.build(embedding.symbolic_shapes())
-        x = keras.KerasTensor((None, None, columns[0]), dtype=self.compute_dtype)
+        embeddings = [part for part in (self.embedding, self.delta_embedding) if part is not None]
+        for embedding in embeddings:
+            if not embedding.built:
+                embedding.build(embedding.symbolic_shapes())
+        x = keras.KerasTensor((None, None, self.embedding.output_dim), dtype=self.compute_dtype)
         h = self.backbone(x)
-        if self.delta is not None and not self.delta.built:
-            self.delta.build((None, None, sum(columns)))
-        if not self.tower.built:
-            self.tower.build(tuple(h.shape))
+        of_delta = (None, None, sum(embedding.output_dim for embedding in embeddings))
+        for layer, seen in ((self.delta, of_delta), (self.tower, tuple(h.shape))):
+            if layer is not None and not layer.built:
+                layer.build(seen)
 
     def call(self, features: Mapping[str, Tensor]) -> Tensor:
         """Returns ŷ."""
@@ -108,8 +106,8 @@ def scoring_model(model: EMER) -> ScoringModel:
       kernel: W₀ + ΔW, and nothing is left of it;
     - beside any other backbone h + ΔWx cannot become one product. ΔW = BA is multiplied out to
       one kernel if that is the cheaper product (rank · (k + d) ≥ k · d), and else the two factors
-      stay, `lora_alpha / rank` multiplied into the second. So they do where the delta has
-      embeddings of its own, which no kernel of the backbone reads.
+      stay, `lora_alpha / rank` multiplied into the second. So it is beside a linear
+      backbone too where the delta has embeddings of its own, which no kernel of the backbone reads.
 
     Args:
         model: A trained `EMER` or `EASQ`. It is left as it is: the result has its own copy of the

@@ -11,6 +11,7 @@ from typing import Any
 from easq_keras.models import method_info
 from pipeline.logs.dataset_config import DatasetConfig
 
+# The one width that was tried to the end (`experiments/README.md`).
 LORA_EMBEDDING_DIM = 8
 
 

@@ -121,7 +121,7 @@ class EASQ(EMER):
         """
         if name == "satisfaction_tower" and not self.settings.use_moe:
             # As a logit ŝ has a level to learn; as one side of pairs it has none.
-            is_logit = self.settings.satisfaction_loss in ("bce", "silence")
+            is_logit = self.settings.satisfaction_loss != "pairwise"
             return self.make_network(name, output_bias=is_logit)
         return super().make_tower(num_experts, name)
 

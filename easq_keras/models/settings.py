@@ -122,7 +122,7 @@ class EASQSettings(EMERSettings):
             `"silence"`: the cross entropy of single answers, and of every exposed candidate of the
             dense rows as if it were "not satisfied"; for answers that need no question, likes say,
             where silence tells something. ŝ is then how much likelier a candidate is among what
-            satisfied than among what was shown, as a logarithm.
+            satisfied than among what was shown, as a logarithm; an answer of ½ is silence.
         lambda_satisfaction: Weight λ1 of L_satis (Eq. 17).
         satisfaction_decay: Decay towards the initial values of the satisfaction path, in units of
             the learning rate, of the optimizer that `compile` makes

@@ -65,7 +65,6 @@ class Reading:
             lost = [
                 log_loss(liking[row][i] if answer == 1 else -liking[row][i])
                 for row, i, answer in answers
-                if answer != 0.5
             ]
         total += settings.lambda_satisfaction * sum(lost) / len(lost)
         if settings.satisfaction_loss == "silence":  # all that was exposed against the answers
