@@ -42,9 +42,9 @@ def main() -> None:
     weights = method_info("EASQ").grid
     with tempfile.TemporaryDirectory() as folder:
         cell = CellStore(Path(folder)).load(CellSpec(size=QUICK))
-    batches, steps = made_batches(cell, 32, 32, True, 0)
+    batches = made_batches(cell, 32, 32, True, 0)
     options = {
-        "answered_rows": 32,
+        "answered_rows": batches.answered_rows,
         "steps_per_execution": STEPS_PER_EXECUTION,
         "jit_compile": True,
     }
@@ -55,12 +55,12 @@ def main() -> None:
     sweep.begin(weights)
 
     def trained(model: keras.Model) -> Callable[[], float]:
-        model.fit(batches, epochs=1, verbose=0)  # compiles
+        model.fit(batches.dataset, epochs=1, verbose=0)  # compiles
 
         def seconds() -> float:
             started = time.process_time()
-            model.fit(batches, epochs=1, verbose=0)
-            return (time.process_time() - started) * 1000 / steps
+            model.fit(batches.dataset, epochs=1, verbose=0)
+            return (time.process_time() - started) * 1000 / batches.steps
 
         return seconds
 
@@ -70,7 +70,7 @@ def main() -> None:
         Ratio(f"CPU time, {len(weights)} weights in one training / one weight", of_one),
         Ratio("CPU time, the same / a training for each weight", of_one / len(weights)),
     ]
-    report("weight_sweep", ratios, {"cpu_ms_a_step": said, "steps": steps}, arguments.json)
+    report("weight_sweep", ratios, {"cpu_ms_a_step": said, "steps": batches.steps}, arguments.json)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 XLA needs some twenty seconds for a training step and a sweep makes hundreds of runs, so a compiled
 model is kept for each structure. Before a run it is given the very state of a freshly compiled
 model of the run's seed, optimizers included, and then its trade-off weight. Where the weight moves
-the tower of ŷ alone, all weights share one training (`experiments.weight_sweep`).
+the tower of ŷ alone, all weights share one training (`experiments.weight_sweep`). What is not
+computed is what could not matter: rows of embedding tables that nobody reads
+(`experiments.compact_tables`), and answered rows that no step fills.
 """
 
 from __future__ import annotations
@@ -20,17 +22,20 @@ import tensorflow as tf
 
 from easq_keras.models import build_method, method_info
 from experiments.cells import Cell, CellSpec, CellStore
+from experiments.compact_tables import CompactCell
 from experiments.judging import UserTable, judge, ranker_scores
 from experiments.response_weights import reweighted
 from experiments.runs import RANKERS, Result, RunSpec, RunStore, code_version
 from experiments.slate_arrays import Arrays
 from experiments.weight_sweep import WeightSweep
 from pipeline.training_input import LABELS, AnsweredSlates, training_batches
-from pipeline.training_session import feature_specs
+from pipeline.transform import MASK
 
 STEPS_PER_EXECUTION = 16
 _SCORED_AT_ONCE = 500
 _CURVE_POINTS = 25
+# Answered rows of a batch come and go by so many, so that cells share a compiled model.
+_ANSWERED_ROWS_STEP = 8
 
 
 def state_of(model: keras.Model) -> list[keras.Variable]:
@@ -70,6 +75,21 @@ class LastStretch(keras.callbacks.Callback):
             self.model.reset_metrics()
 
 
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a training.
+
+    Attributes:
+        dataset: `(features, labels)` of a step.
+        steps: how many.
+        answered_rows: how many rows of each are of the answered stream.
+    """
+
+    dataset: tf.data.Dataset
+    steps: int
+    answered_rows: int
+
+
 @dataclass
 class _Compiled:
     """A model and a function from features to its scores, `(lanes, batch, slate)`."""
@@ -89,9 +109,9 @@ class Laboratory:
 
     def __init__(self, cells: CellStore, runs: RunStore, *, jit_compile: bool = True) -> None:
         self._cells, self._runs, self._jit = cells, runs, jit_compile
-        self._compiled: dict[tuple[Any, int], _Compiled] = {}
-        self._cell: tuple[CellSpec, Cell] | None = None
-        self._batches: tuple[Any, tf.data.Dataset, int] | None = None
+        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
+        self._cell: tuple[CellSpec, CompactCell] | None = None
+        self._batches: tuple[Any, Batches] | None = None
         self._offline: tuple[RunSpec, list[list[np.ndarray]]] | None = None
 
     def make(self, specs: Sequence[RunSpec]) -> None:
@@ -103,16 +123,16 @@ class Laboratory:
         first = specs[0]
         if len({spec.trained for spec in specs}) != 1:
             raise ValueError("these runs do not share one training")
-        cell = self._load(first.cell)
+        data = self._load(first.cell)
         if first.method in RANKERS:
             for spec in specs:
-                self._rank(spec, cell)
+                self._rank(spec, data.cell)
             return
         weights = [self._weight(spec) for spec in specs]
         started = time.monotonic()
-        compiled, history = self._train(first.trained, cell, weights)
+        compiled, history = self._train(first.trained, data, weights)
         trained = time.monotonic() - started
-        splits = (cell.validation, cell.test)
+        splits = (data.cell.validation, data.cell.test)
         scores = [self._scores(compiled, slates, weights) for slates, _ in splits]
         for number, spec in enumerate(specs):
             started = time.monotonic()
@@ -122,9 +142,9 @@ class Laboratory:
             seconds = {"train": trained / len(specs), "judge": time.monotonic() - started}
             self._save(spec, tables, history, seconds)
 
-    def _load(self, spec: CellSpec) -> Cell:
+    def _load(self, spec: CellSpec) -> CompactCell:
         if self._cell is None or self._cell[0] != spec:
-            self._cell = spec, self._cells.load(spec)
+            self._cell = spec, CompactCell.of(self._cells.load(spec))
         return self._cell[1]
 
     def _rank(self, spec: RunSpec, cell: Cell) -> None:
@@ -168,17 +188,18 @@ class Laboratory:
         return float(getattr(settings, setting))
 
     def _train(
-        self, spec: RunSpec, cell: Cell, weights: Sequence[float | None]
+        self, spec: RunSpec, data: CompactCell, weights: Sequence[float | None]
     ) -> tuple[_Compiled, dict[str, float]]:
         """Trains for some weights, and returns what the last stretch reported of all of them."""
-        offline = self._learnt_offline(spec, cell) if method_info(spec.method).pretrained else None
-        batches, steps = self._training_batches(spec, cell)
-        fresh = self._fresh(spec, cell)
+        offline = self._learnt_offline(spec, data) if method_info(spec.method).pretrained else None
+        batches = self._training_batches(spec, data.cell)
+        fresh = self._fresh(spec, data, batches)
         lanes = len(weights) if spec.weight_moves_tower_alone else 1
-        compiled = self._compiled.get((spec.structure, lanes))
+        kind = (spec.structure, lanes, data.table_sizes, batches.answered_rows)
+        compiled = self._compiled.get(kind)
         if compiled is None:
-            compiled = self._first_of_its_kind(fresh, spec, cell, lanes)
-            self._compiled[spec.structure, lanes] = compiled
+            compiled = self._first_of_its_kind(fresh, data, batches, lanes)
+            self._compiled[kind] = compiled
         model = compiled.model
         if model is not fresh:
             copy_state(fresh, model)
@@ -188,51 +209,53 @@ class Laboratory:
             model.trade_off.assign(weights[0])
         if offline is not None:
             _set_offline(model, offline)
-        recorder = LastStretch(steps)
-        model.fit(batches, epochs=1, verbose=0, callbacks=[recorder], shuffle=False)
+        recorder = LastStretch(batches.steps)
+        model.fit(batches.dataset, epochs=1, verbose=0, callbacks=[recorder], shuffle=False)
         report = recorder.last
         return compiled, model.of_trunk(report) if isinstance(model, WeightSweep) else report
 
-    def _learnt_offline(self, spec: RunSpec, cell: Cell) -> list[list[np.ndarray]]:
+    def _learnt_offline(self, spec: RunSpec, data: CompactCell) -> list[list[np.ndarray]]:
         """What a method learns before its training; the same for all weights of its trade-off."""
         key = dataclasses.replace(spec, weight=None)
         if self._offline is None or self._offline[0] != key:
             # Its first stage is EMER, which is compiled already.
             emer = dataclasses.replace(key, method="EMER", settings=())
-            base, _ = self._train(emer, cell, [None])
-            batches, _ = self._training_batches(spec, cell)
-            model = self._fresh(spec, cell)
-            model.pretrain(lambda: batches, base=base.model)
+            base, _ = self._train(emer, data, [None])
+            batches = self._training_batches(spec, data.cell)
+            model = self._fresh(spec, data, batches)
+            model.pretrain(lambda: batches.dataset, base=base.model)
             self._offline = key, [part.get_weights() for part in _offline_parts(model)]
         return self._offline[1]
 
-    def _fresh(self, spec: RunSpec, cell: Cell) -> keras.Model:
+    def _fresh(self, spec: RunSpec, data: CompactCell, batches: Batches) -> keras.Model:
+        """A model of a run's seed, compiled, as the Trainer begins with it."""
+        settings = dict(spec.settings)
+        model = build_method(spec.method, data.features, **settings)
         keras.utils.set_random_seed(spec.model_seed)
-        model = build_method(spec.method, feature_specs(cell.config), **dict(spec.settings))
-        model.compile(**self._compile_options(spec))
+        data.give_rows(build_method(spec.method, data.whole, **settings), model)
+        model.compile(**self._compile_options(batches))
         return model
 
-    def _compile_options(self, spec: RunSpec) -> dict[str, Any]:
-        reads = method_info(spec.method).reads_answers
+    def _compile_options(self, batches: Batches) -> dict[str, Any]:
         return {
-            "answered_rows": spec.answered_per_batch if reads else None,
+            "answered_rows": batches.answered_rows or None,
             "steps_per_execution": STEPS_PER_EXECUTION,
             "jit_compile": self._jit,
         }
 
     def _first_of_its_kind(
-        self, fresh: keras.Model, spec: RunSpec, cell: Cell, lanes: int
+        self, fresh: keras.Model, data: CompactCell, batches: Batches, lanes: int
     ) -> _Compiled:
         """What is trained for all runs of a structure: the first model itself, or its sweep."""
         if lanes == 1:
             score = _compiled(lambda features: fresh(features, training=False)["score"], self._jit)
             return _Compiled(fresh, lambda features: score(features)[None])
         sweep = WeightSweep.of(
-            feature_specs(cell.config), fresh.settings, lanes, **self._compile_options(spec)
+            data.features, fresh.settings, lanes, **self._compile_options(batches)
         )
         return _Compiled(sweep, _compiled(sweep.scores, self._jit))
 
-    def _training_batches(self, spec: RunSpec, cell: Cell) -> tuple[tf.data.Dataset, int]:
+    def _training_batches(self, spec: RunSpec, cell: Cell) -> Batches:
         info = method_info(spec.method)
         replay = info.replays if spec.replay is None else spec.replay
         rows = spec.answered_per_batch if info.reads_answers else 0
@@ -244,9 +267,8 @@ class Laboratory:
                 inverse = spec.answer_weights != "uniform"
                 answered = reweighted(cell.answered, cell.train, inverse=inverse)
                 cell = dataclasses.replace(cell, answered=answered)
-            made = made_batches(cell, spec.batch_size, rows, replay, spec.model_seed)
-            self._batches = (key, *made)
-        return self._batches[1], self._batches[2]
+            self._batches = key, made_batches(cell, spec.batch_size, rows, replay, spec.model_seed)
+        return self._batches[1]
 
     def _scores(
         self, compiled: _Compiled, slates: Arrays, weights: Sequence[float | None]
@@ -281,8 +303,16 @@ class Laboratory:
 
 def made_batches(
     cell: Cell, batch_size: int, answered_rows: int, replay: bool, seed: int
-) -> tuple[tf.data.Dataset, int]:
-    """The training batches of the pipeline, in memory, and how many there are."""
+) -> Batches:
+    """The training batches of the pipeline, in memory, without answered rows that no step fills.
+
+    Args:
+        cell: the data.
+        batch_size: dense slates a step.
+        answered_rows: the most answered slates a step.
+        replay: whether earlier answers fill them.
+        seed: of the replay.
+    """
     dense = tf.data.Dataset.from_tensor_slices(cell.train).batch(batch_size)
     answered = AnsweredSlates.from_batches(
         tf.data.Dataset.from_tensor_slices(cell.answered).batch(1024)
@@ -298,7 +328,13 @@ def made_batches(
     # One large tensor a feature: cutting it is far cheaper than mixing anew for each run.
     steps = list(mixed.as_numpy_iterator())
     stacked = tf.nest.map_structure(lambda *parts: np.stack(parts), *steps)
-    return tf.data.Dataset.from_tensor_slices(stacked), len(steps)
+    if answered_rows:
+        filled = stacked[0][MASK][:, batch_size:].any(axis=(0, 2))
+        # Those of a step that are filled come first.
+        needed = -(-max(int(filled.sum()), 1) // _ANSWERED_ROWS_STEP) * _ANSWERED_ROWS_STEP
+        answered_rows = min(needed, answered_rows)
+        stacked = tf.nest.map_structure(lambda part: part[:, : batch_size + answered_rows], stacked)
+    return Batches(tf.data.Dataset.from_tensor_slices(stacked), len(steps), answered_rows)
 
 
 def _offline_parts(model: keras.Model) -> tuple[keras.layers.Layer, ...]:

@@ -49,7 +49,7 @@ def test_copied_state_is_all_of_it(cell):
     def compiled(seed, steps):
         model = build_method("EASQ", feature_specs(cell.config), **dict(SMALL))
         model.compile(answered_rows=8, run_eagerly=True)
-        batches, _ = made_batches(cell, 32, 8, True, seed)
+        batches = made_batches(cell, 32, 8, True, seed).dataset
         if steps:
             model.fit(batches.take(steps), verbose=0)
         return model
@@ -60,6 +60,21 @@ def test_copied_state_is_all_of_it(cell):
     pairs = list(zip(state_of(trained), state_of(fresh), strict=True))
     assert len(pairs) > 30
     assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)
+
+
+def test_answered_rows_that_no_step_fills_are_left_out(cell):
+    """Without a replay; with one every row is filled from the first answer on."""
+    cut, full = (made_batches(cell, 32, 32, replay, 0) for replay in (False, True))
+
+    def filled(batches):
+        masks = np.stack([features["mask"] for features, _ in batches.dataset.as_numpy_iterator()])
+        return masks[:, 32:].any(axis=2).sum(axis=1)
+
+    assert cut.answered_rows < full.answered_rows == 32
+    assert cut.answered_rows % 8 == 0
+    assert filled(cut).max() > cut.answered_rows - 8
+    assert filled(full).max() == 32
+    assert cut.steps == full.steps == 3
 
 
 @pytest.mark.slow
