@@ -64,16 +64,16 @@ def test_copied_state_is_all_of_it(cell):
 
 def test_answered_rows_that_no_step_fills_are_left_out(cell):
     """Without a replay; with one every row is filled from the first answer on."""
-    cut, full = (made_batches(cell, 32, 32, replay, 0) for replay in (False, True))
+    cut, full = (made_batches(cell, 32, 64, replay, 0) for replay in (False, True))
 
     def filled(batches):
         masks = np.stack([features["mask"] for features, _ in batches.dataset.as_numpy_iterator()])
         return masks[:, 32:].any(axis=2).sum(axis=1)
 
-    assert cut.answered_rows < full.answered_rows == 32
+    assert cut.answered_rows < full.answered_rows == 64
     assert cut.answered_rows % 8 == 0
     assert filled(cut).max() > cut.answered_rows - 8
-    assert filled(full).max() == 32
+    assert filled(full).max() == 64
     assert cut.steps == full.steps == 3
 
 
