@@ -24,7 +24,7 @@ Bools = NDArray[np.bool_]
 
 def positions(groups: Ints, n_groups: int, scores: Floats, tie_break: Floats) -> Ints:
     """The place of each row in its group by descending score; 0 is the first."""
-    order = np.lexsort((tie_break, -scores, groups))
+    order = _by_score(groups, -scores, tie_break)
     sizes = np.bincount(groups, minlength=n_groups)
     starts = np.cumsum(sizes) - sizes
     place = np.empty(len(groups), dtype=np.int64)
@@ -109,7 +109,7 @@ def share(right: Floats, pairs: Floats) -> Floats:
 
 def tied_rows(groups: Ints, n_groups: int, scores: Floats) -> Ints:
     """How many rows of each group share their score with another row of the group."""
-    group, _, size = _runs(groups, scores)
+    group, _, size = _runs(groups, scores, _by_score(groups, scores))
     return np.bincount(group, weights=np.where(size > 1, size, 0), minlength=n_groups).astype(
         np.int64
     )
@@ -124,8 +124,8 @@ def _discounted(groups: Ints, n_groups: int, place: Ints, gain: Floats, k: int) 
 
 def _mean_ranks(groups: Ints, n_groups: int, scores: Floats) -> Floats:
     """Ranks within the group by ascending score, from 1; tied rows share their mean rank."""
-    order = np.lexsort((scores, groups))
-    group, first, size = _runs(groups, scores)
+    order = _by_score(groups, scores)
+    group, first, size = _runs(groups, scores, order)
     sizes = np.bincount(groups, minlength=n_groups)
     starts = np.cumsum(sizes) - sizes
     run_rank = first - starts[group] + (size + 1) / 2
@@ -134,14 +134,28 @@ def _mean_ranks(groups: Ints, n_groups: int, scores: Floats) -> Floats:
     return ranks
 
 
-def _runs(groups: Ints, scores: Floats) -> tuple[Ints, Ints, Ints]:
-    """Runs of equal score within a group, ascending: their group, first sorted row, and size."""
-    order = np.lexsort((scores, groups))
+def _runs(groups: Ints, scores: Floats, order: Ints) -> tuple[Ints, Ints, Ints]:
+    """Runs of equal score in a group, by `order` of `_by_score`: group, first row there, size."""
     group, score = groups[order], scores[order]
     new = np.ones(len(order), dtype=np.bool_)
     new[1:] = (group[1:] != group[:-1]) | (score[1:] != score[:-1])
     first = np.flatnonzero(new)
     return group[first], first, np.diff(np.append(first, len(order)))
+
+
+def _by_score(groups: Ints, scores: Floats, *tie_break: Floats) -> Ints:
+    """Rows by group, ascending score, tie-break, and as they stand.
+
+    That is `np.lexsort`, but several times as fast where no two rows of a group tie: NumPy sorts
+    single numbers with vector instructions, and keys of several parts without.
+    """
+    rank = np.empty(len(scores), dtype=np.int64)
+    rank[np.argsort(scores)] = np.arange(len(scores))
+    order = np.argsort(groups.astype(np.int64) * len(scores) + rank)
+    ascending = scores[order]
+    if np.any(ascending[1:] == ascending[:-1]):
+        return np.lexsort((*tie_break, scores, groups))
+    return order
 
 
 def _any(groups: Ints, n_groups: int, rows: Bools) -> Bools:

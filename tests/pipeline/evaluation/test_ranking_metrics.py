@@ -138,6 +138,26 @@ def test_ordered_pairs_agrees_with_counting_them_one_by_one(rows):
         assert (right[group], pairs[group]) == (sum(outcomes), len(outcomes))
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3), st.floats(allow_nan=False, width=16), st.sampled_from([0.1, 0.2])
+        ),
+        max_size=30,
+    )
+)
+def test_positions_are_those_of_sorting_by_score_tie_break_and_row(rows):
+    groups = np.array([row[0] for row in rows], dtype=np.int64)
+    scores = np.array([row[1] for row in rows], dtype=np.float64)
+    tie_break = np.array([row[2] for row in rows], dtype=np.float64)
+    place = metrics.positions(groups, 4, scores, tie_break)
+    for group in range(4):
+        members = [row for row in range(len(rows)) if groups[row] == group]
+        expected = sorted(members, key=lambda row: (-scores[row], tie_break[row], row))
+        assert sorted(members, key=lambda row: place[row]) == expected
+        assert sorted(place[members]) == list(range(len(members)))
+
+
 @given(LISTS, st.integers(1, 6))
 def test_ndcg_lies_between_0_and_1_and_is_1_for_the_ideal_order(rows, k):
     groups = np.array([row[0] for row in rows])
