@@ -88,17 +88,17 @@ class CompactCell:
 
 
 def _rows_read(spec: FeatureSpec, parts: Sequence[Arrays]) -> NDArray[np.int64]:
-    """The rows that some slates read and row 0, ascending, filled up to a multiple of `_STEP`."""
+    """Row 0, the rows that some slates read, and others up to a multiple of `_STEP`; ascending."""
     assert spec.num_buckets is not None
     read = np.unique(np.concatenate([[0], *(part[spec.name].ravel() for part in parts)]))
     size = min(-(-len(read) // _STEP) * _STEP, spec.num_buckets)
-    # What fills it up is read by nobody.
-    return np.append(read, np.zeros(size - len(read), read.dtype)).astype(np.int64)
+    others = np.setdiff1d(np.arange(spec.num_buckets), read)
+    return np.union1d(read, others[: size - len(read)]).astype(np.int64)
 
 
 def _renumbered(slates: Arrays, rows: dict[str, NDArray[np.int64]]) -> Arrays:
-    new = {}
-    for name, kept in rows.items():
-        ids = kept[: int(kept.argmax()) + 1]  # without what fills it up
-        new[name] = np.searchsorted(ids, slates[name]).astype(slates[name].dtype)
+    new = {
+        name: np.searchsorted(kept, slates[name]).astype(slates[name].dtype)
+        for name, kept in rows.items()
+    }
     return {**slates, **new}
