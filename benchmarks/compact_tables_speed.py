@@ -12,14 +12,13 @@ import argparse
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", TF_CPP_MIN_LOG_LEVEL="3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.harness import Ratio, in_turns, ratio, report
+from benchmarks.harness import Ratio, in_turns, ratio, report, step_of_fit
 
 _METHOD = "EMER_s-level"
 
@@ -34,8 +33,9 @@ def main() -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    from easq_keras.layers import FeatureSpec
     from easq_keras.models import build_method
-    from experiments.cells import QUICK, CellSpec, CellStore
+    from experiments.cells import QUICK, Cell, CellSpec, CellStore
     from experiments.compact_tables import CompactCell
     from experiments.laboratory import STEPS_PER_EXECUTION, made_batches
 
@@ -43,7 +43,7 @@ def main() -> None:
         whole = CellStore(Path(folder)).load(CellSpec(size=QUICK))
     compact = CompactCell.of(whole)
 
-    def trained(cell: object, features: object) -> Callable[[], float]:
+    def trained(cell: Cell, features: Sequence[FeatureSpec]) -> Callable[[], float]:
         batches = made_batches(cell, 32, 32, False, 0)
         model = build_method(_METHOD, features)
         model.compile(
@@ -51,14 +51,7 @@ def main() -> None:
             steps_per_execution=STEPS_PER_EXECUTION,
             jit_compile=True,
         )
-        model.fit(batches.dataset, epochs=1, verbose=0)  # compiles
-
-        def milliseconds() -> float:
-            started = time.process_time()
-            model.fit(batches.dataset, epochs=1, verbose=0)
-            return (time.process_time() - started) * 1000 / batches.steps
-
-        return milliseconds
+        return step_of_fit(model, batches.dataset, batches.steps)
 
     said = in_turns(
         {

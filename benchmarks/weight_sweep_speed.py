@@ -12,14 +12,12 @@ import argparse
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", TF_CPP_MIN_LOG_LEVEL="3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.harness import Ratio, in_turns, ratio, report
+from benchmarks.harness import Ratio, in_turns, ratio, report, step_of_fit
 
 
 def main() -> None:
@@ -28,7 +26,6 @@ def main() -> None:
     parser.add_argument("--json", help="write the result there")
     arguments = parser.parse_args()
 
-    import keras
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -54,17 +51,11 @@ def main() -> None:
     sweep = WeightSweep.of(specs, single.settings, len(weights), **options)
     sweep.begin(weights)
 
-    def trained(model: keras.Model) -> Callable[[], float]:
-        model.fit(batches.dataset, epochs=1, verbose=0)  # compiles
-
-        def seconds() -> float:
-            started = time.process_time()
-            model.fit(batches.dataset, epochs=1, verbose=0)
-            return (time.process_time() - started) * 1000 / batches.steps
-
-        return seconds
-
-    said = in_turns({"single": trained(single), "sweep": trained(sweep)}, arguments.rounds)
+    contenders = {
+        name: step_of_fit(model, batches.dataset, batches.steps)
+        for name, model in (("single", single), ("sweep", sweep))
+    }
+    said = in_turns(contenders, arguments.rounds)
     of_one = ratio(said, "sweep", "single")
     ratios = [
         Ratio(f"CPU time, {len(weights)} weights in one training / one weight", of_one),
