@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.catalogue import NAMES, experiment
+from experiments.cells import SIMULATED
 from experiments.dispatch import tasks_of
 from experiments.options import Options
 from experiments.plots import plot
@@ -63,6 +64,8 @@ def _write(place: Place, name: str, options: Options, summary: dict[str, Any]) -
     }
     if path.exists():
         values = with_kept_rows(values, json.loads(path.read_text(encoding="utf-8")))
+    if "datasets" in values:
+        values["datasets"] = sorted(values["datasets"], key=_place_on_page)
     write_summary(path, values)
     plot(name, values, place.out)
 
@@ -92,6 +95,13 @@ def with_kept_rows(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
         ]
         datasets.append({**found, "methods": [*found["methods"], *kept]})
     return {**new, "datasets": [*datasets, *by_name.values()]}
+
+
+def _place_on_page(dataset: dict[str, Any]) -> tuple[bool, str, str]:
+    """Where a data set stands: the worlds of one density side by side, real logs after them."""
+    kind, _, rest = dataset["name"].partition("-")
+    scenario, _, density = rest.partition("-")
+    return kind != SIMULATED, density, scenario
 
 
 def _of_code(row: dict[str, Any], measured_by: str, now: str) -> dict[str, Any]:
