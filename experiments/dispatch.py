@@ -2,7 +2,8 @@
 
 Runs come in blocks (a seed each, say), and blocks are finished in order, so that whenever the work
 is stopped there are whole blocks to report on. Within a block a worker is given what it can do
-without compiling, and without loading other data, first.
+without compiling, and without loading other data, first; where it has to load some, those that no
+other worker has, for what a method learns offline of them is learnt by each worker anew.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Task:
 
 @dataclass
 class WorkerState:
-    """What a worker has at hand: structures it has compiled, and the cell it has loaded."""
+    """What a worker has at hand: structures it has compiled, and the cell it has or loads."""
 
     compiled: set[tuple[Any, ...]] = field(default_factory=set)
     cell: Any = None
@@ -62,17 +63,21 @@ def choose(
     Args:
         pending: tasks that nobody makes yet; not empty.
         worker: the free one.
-        others: the other workers; what they have compiled is left to them where there is a choice.
+        others: the other workers; what they have compiled and the cells they have loaded are left
+            to them where there is a choice.
     """
     block = min(task.block for task in pending)
     elsewhere = set().union(*(other.compiled for other in others))
+    loaded_elsewhere = {other.cell for other in others}
 
-    def cost(task: Task) -> tuple[bool, bool, bool]:
+    def cost(task: Task) -> tuple[bool, bool, bool, bool]:
         compiled = task.structure in worker.compiled
+        cell = task.runs[0].cell
         return (
             not compiled,
             not compiled and task.structure in elsewhere,
-            task.runs[0].cell != worker.cell,
+            cell != worker.cell,
+            cell in loaded_elsewhere,
         )
 
     return min((task for task in pending if task.block == block), key=cost)

@@ -116,6 +116,7 @@ def make_runs(place: Place, name: str, tasks: list[Task], *, workers: int) -> li
                 if worker.task is None and pending:
                     others = [other.state for other in crew if other is not worker]
                     worker.task = choose(pending, worker.state, others)
+                    worker.state.cell = worker.task.runs[0].cell
                     pending.remove(worker.task)
                     worker.connection.send(worker.task)
             ready = wait([worker.connection for worker in crew if worker.task])
@@ -132,7 +133,6 @@ def make_runs(place: Place, name: str, tasks: list[Task], *, workers: int) -> li
                 else:
                     worker.task = None
                     worker.state.compiled.add(task.structure)
-                    worker.state.cell = task.runs[0].cell
                 if reason:
                     failures.append(Failure(task, reason))
                 pace.finished()

@@ -54,6 +54,17 @@ def test_workers_compile_different_things():
     assert choose([easq, imputation], WorkerState(), [other]) is imputation
 
 
+def test_workers_load_different_data_and_each_stays_with_its_own():
+    """Else all would learn offline, one after the other, what each cell has to tell."""
+    here, there = task(), task(THERE)
+    compiled = {here.structure}
+    first, second = WorkerState(compiled, HERE), WorkerState(compiled)
+
+    assert choose([here, there], second, [first]) is there
+    assert choose([here, there], first, [second]) is here
+    assert choose([here], second, [first]) is here  # nothing else is left
+
+
 def test_settings_need_a_compilation_of_their_own_and_weights_do_not():
     run = RunSpec(HERE, "EASQ", 1.0)
 
