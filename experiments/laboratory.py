@@ -117,9 +117,14 @@ class Laboratory:
     def make(self, specs: Sequence[RunSpec]) -> None:
         """Trains once and judges each of these runs, which share one training.
 
+        Args:
+            specs: the runs; none where another process has made them meanwhile.
+
         Raises:
             ValueError: training diverged, or the runs do not share one training.
         """
+        if not specs:
+            return
         first = specs[0]
         if len({spec.trained for spec in specs}) != 1:
             raise ValueError("these runs do not share one training")

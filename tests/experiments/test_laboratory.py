@@ -45,6 +45,14 @@ def test_a_reused_model_gives_what_a_fresh_one_gives(laboratory, store, cells, t
     assert store.result(first).test == fresh.result(first).test
 
 
+def test_a_task_whose_runs_another_process_has_made_meanwhile_leaves_nothing_to_do(
+    laboratory, store
+):
+    laboratory.make([])
+
+    assert not list(store.folder.glob("*"))
+
+
 def test_copied_state_is_all_of_it(cell):
     def compiled(seed, steps):
         model = build_method("EASQ", feature_specs(cell.config), **dict(SMALL))
