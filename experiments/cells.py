@@ -127,6 +127,17 @@ class CellSpec:
         )
 
 
+def scenario_and_density(name: str) -> tuple[str, str]:
+    """What the name of a cell's data set says of its world; of a real log two empty strings.
+
+    Args:
+        name: as `CellSpec.name` gives it; a bias stands behind the density.
+    """
+    _, _, world = name.partition("-")
+    scenario, _, density = world.partition("-")
+    return scenario, density
+
+
 @dataclass(frozen=True)
 class Cell:
     """The slates of a cell.

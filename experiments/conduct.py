@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.catalogue import NAMES, experiment
-from experiments.cells import SIMULATED
+from experiments.cells import scenario_and_density
 from experiments.dispatch import tasks_of
 from experiments.options import Options
 from experiments.plots import plot
@@ -99,9 +99,8 @@ def with_kept_rows(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
 
 def _place_on_page(dataset: dict[str, Any]) -> tuple[bool, str, str]:
     """Where a data set stands: the worlds of one density side by side, real logs after them."""
-    kind, _, rest = dataset["name"].partition("-")
-    scenario, _, density = rest.partition("-")
-    return kind != SIMULATED, density, scenario
+    scenario, density = scenario_and_density(dataset["name"])
+    return not density, density, scenario
 
 
 def _of_code(row: dict[str, Any], measured_by: str, now: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from experiments.cells import scenario_and_density
+
 # The budget at which bars compare.
 _COST = "0.05"
 _COLOURS = plt.get_cmap("tab20").colors
@@ -99,8 +101,7 @@ def _sparsity(values: dict[str, Any], out: Path) -> list[Path]:
     """One panel a scenario: the gain at 5 % of cost against the density of answers."""
     found: dict[str, dict[str, list[tuple[float, dict[str, Any]]]]] = {}
     for dataset in values["datasets"]:
-        _, _, rest = dataset["name"].partition("-")
-        scenario, _, density = rest.partition("-")
+        scenario, density = scenario_and_density(dataset["name"])
         if not density:
             continue  # a real log
         for row in dataset["methods"]:

@@ -105,11 +105,12 @@ def test_rows_without_runs_are_kept_with_the_code_that_measured_them(tmp_path):
     (second.out / "frontier.json").write_text(json.dumps({**before, "code": "older"}))
     values = made("frontier", second, options(methods=("EASQ", "Blend"), seeds=(0, 1, 2)))
 
-    mild, strong = (
-        by_method(dataset)
-        for dataset in values["datasets"]
-        if dataset["name"] in ("simulated-mild-0.002", "simulated-strong-0.002")
-    )
+    assert [dataset["name"] for dataset in values["datasets"]] == [
+        "simulated-both-0.002",
+        "simulated-mild-0.002",
+        "simulated-strong-0.002",
+    ]
+    _, mild, strong = (by_method(dataset) for dataset in values["datasets"])
     assert {method: row["seeds"] for method, row in strong.items()} == {
         "Blend": 3,
         "EASQ": 3,
