@@ -11,7 +11,7 @@ from easq_keras.layers.packed_embedding import PackedEmbedding
 from easq_keras.models.emer import EMER, read, score_of, slate_mask
 from easq_keras.types import Tensor
 
-PARTS = ("embedding", "backbone", "delta", "delta_embedding", "tower")
+PARTS = ("embedding", "backbone", "delta", "delta_embedding", "tower", "base_tower")
 
 
 @keras.saving.register_keras_serializable(package="easq_keras")
@@ -23,7 +23,9 @@ class ScoringModel(keras.Model):
         backbone: x to h.
         delta: x, and what `delta_embedding` makes of the features, to what is added to h; or None.
         delta_embedding: Features to what `delta` reads beside x, or None.
-        tower: h to ŷ.
+        tower: h, with what `delta` adds, to ŷ.
+        base_tower: h alone to what is added to that, or None.
+        tower_weight: What the score of `tower` is multiplied with.
         **kwargs: `name`, `dtype` of `keras.Model`.
 
     Call arguments:
@@ -40,6 +42,8 @@ class ScoringModel(keras.Model):
         delta: keras.layers.Layer | None,
         delta_embedding: FeatureEmbedding | None,
         tower: keras.layers.Layer,
+        base_tower: keras.layers.Layer | None = None,
+        tower_weight: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -48,6 +52,8 @@ class ScoringModel(keras.Model):
         self.delta = delta
         self.delta_embedding = delta_embedding
         self.tower = tower
+        self.base_tower = base_tower
+        self.tower_weight = float(tower_weight)
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -62,7 +68,12 @@ class ScoringModel(keras.Model):
         x = keras.KerasTensor((None, None, self.embedding.output_dim), dtype=self.compute_dtype)
         h = self.backbone(x)
         of_delta = (None, None, sum(embedding.output_dim for embedding in embeddings))
-        for layer, seen in ((self.delta, of_delta), (self.tower, tuple(h.shape))):
+        of_h = tuple(h.shape)
+        for layer, seen in (
+            (self.delta, of_delta),
+            (self.tower, of_h),
+            (self.base_tower, of_h),
+        ):
             if layer is not None and not layer.built:
                 layer.build(seen)
 
@@ -70,12 +81,15 @@ class ScoringModel(keras.Model):
         """Returns ŷ."""
         x = self.embedding.parts(features)
         mask = slate_mask(features, x.own)
-        h = read(self.backbone, x, mask)
+        h = fused = read(self.backbone, x, mask)
         if self.delta is not None:
             if self.delta_embedding is not None:
                 x = x.beside(self.delta_embedding.parts(features))
-            h = h + read(self.delta, x, mask)
-        return score_of(self.tower, h, mask)
+            fused = h + read(self.delta, x, mask)
+        score = score_of(self.tower, fused, mask)
+        if self.base_tower is None:
+            return score
+        return score_of(self.base_tower, h, mask) + self.tower_weight * score
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -83,6 +97,7 @@ class ScoringModel(keras.Model):
         return {
             **super().get_config(),
             **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
+            "tower_weight": self.tower_weight,
         }
 
     @classmethod
@@ -98,12 +113,13 @@ class ScoringModel(keras.Model):
 def scoring_model(model: EMER) -> ScoringModel:
     """Returns the graph that computes ŷ and nothing else.
 
-    The satisfaction tower, the behaviour head and the optimizers stay behind. The embedding tables
+    What ŷ does not need stays behind: the satisfaction tower (of all but `Blend`), the behaviour
+    head, the optimizers. The embedding tables
     of equal width become one (`easq_keras.layers.packed_embedding`). The LoRA delta is
     part of ŷ (Eq. 8) and is folded as far as algebra allows:
 
-    - where the backbone is linear, h = W₀x (`keras.layers.Dense` without an activation), into its
-      kernel: W₀ + ΔW, and nothing is left of it;
+    - where the backbone is linear, h = W₀x (`keras.layers.Dense` without an activation), and
+      nothing reads h without the delta, into its kernel: W₀ + ΔW, and nothing is left of it;
     - beside any other backbone h + ΔWx cannot become one product. ΔW = BA is multiplied out to
       one kernel if that is the cheaper product (rank · (k + d) ≥ k · d), and else the two factors
       stay, `lora_alpha / rank` multiplied into the second. So it is beside a linear
@@ -133,9 +149,10 @@ def scoring_model(model: EMER) -> ScoringModel:
         raise ValueError(f"`model` must be an EMER or EASQ. Received: {type(model).__name__}.")
     lora = getattr(model, "lora", None)
     own = getattr(model, "lora_embedding", None)
-    merged = None if own is not None else _merged_kernel(model.backbone, lora)
+    towers = model.served_towers
+    kept_apart = own is not None or towers.base is not None
+    merged = None if kept_apart else _merged_kernel(model.backbone, lora)
     delta, delta_weights = (None, []) if lora is None or merged is not None else _folded(lora)
-    tower = model.served_tower
     embedding, tables = _packed(model.embedding)
     delta_embedding, delta_tables = (None, []) if own is None else _packed(own)
     scorer = ScoringModel(
@@ -143,7 +160,9 @@ def scoring_model(model: EMER) -> ScoringModel:
         _unbuilt_copy(model.backbone),
         delta,
         delta_embedding,
-        _unbuilt_copy(tower),
+        _unbuilt_copy(towers.fused),
+        None if towers.base is None else _unbuilt_copy(towers.base),
+        towers.weight,
         name=f"{model.name}_scorer",
         dtype=model.dtype_policy,
     )
@@ -151,7 +170,9 @@ def scoring_model(model: EMER) -> ScoringModel:
     if delta_embedding is not None:
         delta_embedding.set_weights(delta_tables)
     scorer.backbone.set_weights(model.backbone.get_weights())
-    scorer.tower.set_weights(tower.get_weights())
+    scorer.tower.set_weights(towers.fused.get_weights())
+    if towers.base is not None:
+        scorer.base_tower.set_weights(towers.base.get_weights())
     if merged is not None:
         scorer.backbone.kernel.assign(merged)
     if delta is not None:

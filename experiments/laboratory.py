@@ -183,8 +183,6 @@ class Laboratory:
     @staticmethod
     def _weight(spec: RunSpec) -> float | None:
         """What to set the trade-off to; None where there is none."""
-        if spec.method == "EASQ-w/o-DPO" and spec.trained.method == "Blend":
-            return 0.0
         setting = method_info(spec.method).trade_off
         if spec.weight is not None or setting is None:
             return spec.weight

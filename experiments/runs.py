@@ -99,12 +99,9 @@ class RunSpec:
     def trained(self) -> RunSpec:
         """What has to be trained for it; runs with the same share one training.
 
-        A blend adds its two scores after training, so all its weights share one; and with weight 0
-        it ranks as EASQ without DPO, which trains the same. Of EASQ with a behaviour head all
-        weights are trained together.
+        A blend adds its two scores after training, so all its weights share one; of EASQ with a
+        behaviour head all weights are trained together.
         """
-        if self.method == "EASQ-w/o-DPO" and not self.settings:
-            return dataclasses.replace(self, method="Blend", weight=None)
         if self.method == "Blend" or self.weight_moves_tower_alone:
             return dataclasses.replace(self, weight=None)
         return self

@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from easq_keras.arguments import at_least
 from easq_keras.models.easq import COLLAPSED_STD, EASQ
+from easq_keras.models.emer import ServedTowers
 from easq_keras.models.settings import EASQSettings, EMERSettings
-from easq_keras.types import Shape, Tensor
+from easq_keras.types import Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class BlendSettings(EASQSettings):
 class Blend(EASQ):
     """Ranks by `ŷ + α · (std ŷ / std ŝ) · ŝ`.
 
-    ŷ is EMER's, ŝ is EASQ's, and nothing is transferred: EASQ without DPO, blended when it serves.
+    ŷ is EMER's, which no answer reaches, ŝ is EASQ's, and nothing is transferred.
     Both standard deviations are running ones within slates, so that one α means the same in every
     data set. ŝ is not centred: a constant changes no ranking of a slate, and between slates the
     level of ŝ, a logit, says which was the more satisfying one.
@@ -80,6 +81,12 @@ class Blend(EASQ):
     settings_class: ClassVar[type[EMERSettings]] = BlendSettings
     settings: BlendSettings
 
+    def _main_input(self, h: Tensor, delta: Tensor) -> Tensor:
+        """Returns h as it is: what moves with every answer would only disturb a ŷ that no answer
+        is to move, and the backbone that learns through it.
+        """
+        return h
+
     @property
     def _needs_dense_satisfaction(self) -> bool:
         return True  # for its running standard deviation
@@ -108,67 +115,7 @@ class Blend(EASQ):
         return outputs
 
     @property
-    def served_tower(self) -> keras.layers.Layer:
-        """Both towers as one."""
-        return SummedTowers(
-            self.tower,
-            self.satisfaction_tower,
-            weight=float(self.satisfaction_weight()),
-            name="tower",
-            dtype=self.score_dtype,
-        )
-
-
-@keras.saving.register_keras_serializable(package="easq_keras")
-class SummedTowers(keras.layers.Layer):
-    """`first(h) + weight · second(h)`.
-
-    Args:
-        first: Layer `(..., d) → (..., 1)`.
-        second: Another one.
-        weight: A constant.
-        **kwargs: `name`, `dtype`, … of `keras.layers.Layer`.
-
-    Examples:
-        >>> towers = SummedTowers(keras.layers.Dense(1), keras.layers.Dense(1), weight=0.5)
-        >>> tuple(towers(np.ones((2, 3, 4), "float32")).shape)
-        (2, 3, 1)
-    """
-
-    def __init__(
-        self, first: keras.layers.Layer, second: keras.layers.Layer, weight: float, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.first, self.second, self.weight = first, second, float(weight)
-
-    def build(self, input_shape: Shape) -> None:
-        """Builds both."""
-        for tower in (self.first, self.second):
-            if not tower.built:
-                tower.build(input_shape)
-
-    def call(self, inputs: Tensor) -> Tensor:
-        """Returns `(..., 1)`."""
-        return self.first(inputs) + self.weight * self.second(inputs)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns `(..., 1)`."""
-        return (*input_shape[:-1], 1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "first": keras.saving.serialize_keras_object(self.first),
-            "second": keras.saving.serialize_keras_object(self.second),
-            "weight": self.weight,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Builds the layer from what `get_config` returned."""
-        towers = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("first", "second")
-        }
-        return cls(**{**config, **towers})
+    def served_towers(self) -> ServedTowers:
+        """Both towers, and the weight as it is now."""
+        weight = float(self.satisfaction_weight())
+        return ServedTowers(self.satisfaction_tower, base=self.tower, weight=weight)

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import keras
 import tensorflow as tf
@@ -58,6 +58,20 @@ def score_of(tower: keras.layers.Layer, h: Tensor, mask: Tensor) -> Tensor:
     """
     score = ops.cast(read(tower, SlateInput(h, None), mask)[..., 0], "float32")
     return ops.where(mask, score, ops.zeros_like(score))
+
+
+class ServedTowers(NamedTuple):
+    """What makes ŷ of a candidate's representation: `base(h) + weight · fused(h + Δh)`.
+
+    Attributes:
+        fused: Layer `(..., d) → (..., 1)`; of h itself where there is no LoRA delta.
+        base: Another one, or None for 0.
+        weight: A constant.
+    """
+
+    fused: keras.layers.Layer
+    base: keras.layers.Layer | None = None
+    weight: float = 1.0
 
 
 @keras.saving.register_keras_serializable(package="easq_keras")
@@ -195,9 +209,9 @@ class EMER(keras.Model):
         return "float32" if half else self.dtype_policy
 
     @property
-    def served_tower(self) -> keras.layers.Layer:
-        """What scores in production: `(..., d) → (..., 1)`."""
-        return self.tower
+    def served_towers(self) -> ServedTowers:
+        """What scores in production."""
+        return ServedTowers(self.tower)
 
     def build(self, input_shape: Any = None) -> None:
         """Creates all variables; the features say all there is to know of the shapes."""

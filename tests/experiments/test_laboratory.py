@@ -1,7 +1,5 @@
 """Training in a laboratory: reused compiled models forget everything of the run before."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -83,18 +81,6 @@ def test_answered_rows_that_no_step_fills_are_left_out(cell):
     assert filled(cut).max() > cut.answered_rows - 8
     assert filled(full).max() == 64
     assert cut.steps == full.steps == 3
-
-
-@pytest.mark.slow
-def test_a_blend_of_weight_0_is_easq_without_dpo(laboratory, store, cells, tmp_path):
-    """They share a training in tables; trained apart they come out the same."""
-    blend = dataclasses.replace(run("Blend", 0.0))
-    without = run("EASQ-w/o-DPO")
-    assert without.trained != blend.trained  # with settings of their own they are kept apart
-    laboratory.make([blend])
-    laboratory.make([without])
-
-    assert np.allclose(values(store, blend), values(store, without), atol=1e-6)
 
 
 @pytest.mark.slow

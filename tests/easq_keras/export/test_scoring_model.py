@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from easq_keras.export import ScoringModel, scoring_model
 from easq_keras.layers import LoRALayer
-from easq_keras.models import EASQ
+from easq_keras.models import EASQ, Blend
 from tests.easq_keras.models.small import ALIGNED_SIZES, SPECS, batch, easq, emer, wake
 
 
@@ -70,6 +70,9 @@ MODELS = {
     "a delta of one's own": lambda: ShiftedEASQ(SPECS, **ALIGNED_SIZES),
     "the same, linear backbone": lambda: ShiftedEASQ(SPECS, backbone=linear(), **ALIGNED_SIZES),
     "EMER": emer,
+    "blend": lambda: Blend(SPECS, **ALIGNED_SIZES),
+    "blend, linear backbone": lambda: Blend(SPECS, backbone=linear(), **ALIGNED_SIZES),
+    "blend without LoRA": lambda: Blend(SPECS, **ALIGNED_SIZES, use_lora=False),
 }
 
 
@@ -113,6 +116,8 @@ def test_it_is_cut_off_from_further_training():
         ("LoRA of high rank", keras.layers.Dense),
         ("a delta of one's own", Shifted),
         ("the same, linear backbone", Shifted),
+        # Its behaviour tower reads the backbone without the delta.
+        ("blend, linear backbone", LoRALayer),
     ],
 )
 def test_the_delta_is_folded_as_far_as_it_can_be(name, delta):
@@ -128,7 +133,8 @@ def test_a_folded_factor_has_no_scale_left():
 
 
 @pytest.mark.parametrize(
-    "name", ["recommended", "linear backbone", "LoRA of high rank", "rows of the delta's own"]
+    "name",
+    ["recommended", "linear backbone", "LoRA of high rank", "rows of the delta's own", "blend"],
 )
 def test_it_comes_back_from_a_keras_file(name, tmp_path):
     scorer = scoring_model(trained(MODELS[name]()))
