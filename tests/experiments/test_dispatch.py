@@ -16,13 +16,12 @@ def task(cell=HERE, method="EASQ", weight=1.0, block=0):
     return Task((RunSpec(cell, method, weight),), block)
 
 
-def test_all_weights_of_a_blend_and_easq_without_dpo_share_one_training():
+def test_all_weights_of_a_blend_share_one_training():
     runs = [RunSpec(HERE, "Blend", weight) for weight in (0.1, 1.0)]
-    runs.append(RunSpec(HERE, "EASQ-w/o-DPO"))
     runs += [RunSpec(HERE, "EMER_s-level", weight) for weight in (0.1, 1.0)]
     tasks = tasks_of([runs])
 
-    assert [len(task.runs) for task in tasks] == [3, 1, 1]
+    assert [len(task.runs) for task in tasks] == [2, 1, 1]
 
 
 def test_a_run_asked_for_twice_is_made_once_and_in_the_earlier_block():
