@@ -113,16 +113,16 @@ def _conduct(
 
     with framework_log(out / "experiment.log") as terminal, ProgressDisplay(terminal) as display:
         from experiments.catalogue import NAMES, experiment
-        from experiments.conduct import conduct
+        from experiments.conduct import concerned, conduct
         from experiments.workers import Place
 
+        options = _options(given)
         try:
-            names = NAMES if name == "all" else (name,)
+            names = concerned(NAMES, options) if name == "all" else [name]
             for each in names:
-                experiment(each)
+                experiment(each).blocks(options)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        options = _options(given)
         # Compiling takes far longer than what a quick run trains.
         place = Place(out, kuairand, jit_compile=not options.quick)
         failures = []

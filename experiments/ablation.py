@@ -15,7 +15,8 @@ _SHAPING = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 def entries(options: Options) -> list[Entry]:
     """The rows; in a quick run only methods as they are."""
-    return [entry for entry in _entries() if not (options.quick and entry.settings)]
+    rows = [entry for entry in _entries() if not (options.quick and entry.settings)]
+    return options.chosen_entries(rows)
 
 
 def _entries() -> list[Entry]:

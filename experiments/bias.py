@@ -10,13 +10,13 @@ UNIFORM, INVERSE = "uniform", "inverse propensity"
 
 def entries(options: Options) -> list[Entry]:
     """EASQ and the blend, with answers counted alike and by inverse propensity."""
-    del options
-    return [
+    rows = [
         Entry("EASQ", "EASQ", answer_weights=UNIFORM),
         Entry("EASQ, IPW", "EASQ", answer_weights=INVERSE),
         Entry("Blend", "Blend", answer_weights=UNIFORM),
         Entry("Blend, IPW", "Blend", answer_weights=INVERSE),
     ]
+    return options.chosen_entries(rows)
 
 
 # The log-odds of answering rise by this from satisfaction 0 to 1: none, the usual, a strong bias.

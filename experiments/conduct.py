@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from experiments.catalogue import NAMES, experiment
 from experiments.cells import scenario_and_density
 from experiments.dispatch import tasks_of
-from experiments.options import Options
+from experiments.options import NotConcernedError, Options
 from experiments.plots import plot
 from experiments.runs import code_version
 from experiments.tables import write_page
@@ -37,6 +39,16 @@ def conduct(place: Place, name: str, options: Options, *, workers: int) -> list[
     return failures
 
 
+def concerned(names: Iterable[str], options: Options) -> list[str]:
+    """Those of some experiments that are about a method asked for."""
+    found = []
+    for name in names:
+        with contextlib.suppress(NotConcernedError):
+            experiment(name).blocks(options)
+            found.append(name)
+    return found
+
+
 def report(place: Place, options: Options) -> Path:
     """Writes all summaries anew from the runs that are there, and the page; nothing is run.
 
@@ -46,7 +58,7 @@ def report(place: Place, options: Options) -> Path:
     Returns:
         The page.
     """
-    for name in NAMES:
+    for name in concerned(NAMES, options):
         if experiment(name).blocks(options):
             values = experiment(name).summary(options, place)
             if any(len(dataset["methods"]) > 1 for dataset in values["datasets"]):

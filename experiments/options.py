@@ -17,11 +17,17 @@ from pipeline.logs.dataset_config import load_dataset_config
 # The recommended preset, trained again from another seed: what chance alone makes of a difference.
 A_A = "EASQ-A/A"
 _OTHER_SEED = 1_000
+# What `--method` may name.
+_NAMES = (*METHODS, *RANKERS, A_A)
 _QUICK_GRID = 2
 # The density at which all but the frontier and the sparsity are looked at.
 MIDDLE = 2e-3
 # A denser log than this would answer more than the survey of the test split.
 SURVEYED_AT_MOST = 0.09
+
+
+class NotConcernedError(ValueError):
+    """An experiment that is about none of the methods asked for."""
 
 
 class UnknownNameError(ValueError):
@@ -91,8 +97,8 @@ class Options:
             if scenario not in SCENARIOS:
                 raise UnknownNameError("scenario", scenario, SCENARIOS)
         for method in self.methods or ():
-            if method not in (*METHODS, *RANKERS, A_A):
-                raise UnknownNameError("method", method, (*METHODS, *RANKERS, A_A))
+            if method not in _NAMES:
+                raise UnknownNameError("method", method, _NAMES)
         for density in self.densities or ():
             if not 1e-6 <= density <= SURVEYED_AT_MOST:
                 raise ValueError(
@@ -110,10 +116,16 @@ class Options:
             return tuple(methods)
         wanted = tuple(method for method in methods if method in self.methods)
         if not wanted:
-            raise ValueError(
+            raise NotConcernedError(
                 f"this experiment is about {', '.join(methods)}; none of them was asked for"
             )
         return wanted
+
+    def chosen_entries(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of an experiment's rows that were asked for; variants go with their method."""
+        names = [entry.label if entry.label in _NAMES else entry.method for entry in entries]
+        wanted = self.chosen(tuple(dict.fromkeys(names)))
+        return [entry for entry, name in zip(entries, names, strict=True) if name in wanted]
 
     def cells(self, seed: int, densities: Sequence[float] = DENSITIES) -> list[CellSpec]:
         """The cells of a seed, those of middling density first.

@@ -45,7 +45,7 @@ class _Router(frontier.Frontier):
 
 EXPERIMENT = _Router(
     "ReLU against Top-K routing: share of active experts, dead experts, candidates without any",
-    lambda options: entries(),
+    lambda options: options.chosen_entries(entries()),
     (MIDDLE,),
 )
 

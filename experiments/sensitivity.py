@@ -30,7 +30,7 @@ def entries(options: Options) -> list[Entry]:
             grid = tuple(weight / value for weight in _GRID) if name == "beta" else _GRID
             changes = {name: value, **({"use_moe": True} if name in _OF_EXPERTS else {})}
             rows.append(Entry(f"{name}={value:g}", OURS, settings_of(**changes), grid=grid))
-    return rows
+    return options.chosen_entries(rows)
 
 
 EXPERIMENT = Frontier(

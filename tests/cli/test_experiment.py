@@ -13,6 +13,7 @@ from cli.main import main
         (["frontier", "--method", "EASK"], "there are: EMER, EMER_s-pair"),
         (["frontier", "--seeds", "0..3"], "expected such as 0-7 or 0,2,5"),
         (["frontier", "--density", "3"], "is not between"),
+        (["sensitivity", "--method", "Blend"], "is about EASQ; none of them was asked for"),
     ],
 )
 def test_wrong_usage_gets_the_list(arguments, told, tmp_path, capfd):

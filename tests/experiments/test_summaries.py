@@ -7,7 +7,7 @@ import pytest
 from easq_keras.models import method_info
 from experiments.catalogue import NAMES, experiment
 from experiments.cells import DENSITIES
-from experiments.conduct import conduct, report
+from experiments.conduct import concerned, conduct, report
 from experiments.frontier import EXPERIMENT as FRONTIER
 from experiments.options import A_A, MIDDLE, Options, UnknownNameError
 from experiments.plots import colours_of, panels
@@ -251,6 +251,24 @@ def test_unknown_names_get_the_list():
 def test_asking_for_methods_that_an_experiment_is_not_about_is_refused():
     with pytest.raises(ValueError, match="none of them was asked for"):
         FRONTIER.blocks(options(methods=("Random",)))
+
+
+def test_variants_are_run_with_the_method_they_are_of():
+    asked = options(methods=("Blend",))
+    ablation = experiment("ablation")
+
+    labels = [entry.label for entry in ablation.entries_of(asked, asked.cells(0)[0])]
+    assert labels == ["Blend", "Blend, experts"]
+    reference = {"EMER"}
+    assert {run.method for block in ablation.blocks(asked) for run in block} == {
+        "Blend"
+    } | reference
+
+
+def test_of_all_experiments_those_about_a_method_asked_for_are_run():
+    assert concerned(NAMES, options(methods=("EASQ",))) == list(NAMES)
+    about_the_blend = concerned(NAMES, options(methods=("Blend",)))
+    assert set(NAMES) - set(about_the_blend) == {"router", "sensitivity"}
 
 
 def test_the_a_a_row_is_the_recommended_preset_from_another_seed():
