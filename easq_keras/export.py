@@ -114,9 +114,9 @@ def scoring_model(model: EMER) -> ScoringModel:
     """Returns the graph that computes ŷ and nothing else.
 
     What ŷ does not need stays behind: the satisfaction tower (of all but `Blend`), the behaviour
-    head, the optimizers. The embedding tables
-    of equal width become one (`easq_keras.layers.packed_embedding`). The LoRA delta is
-    part of ŷ (Eq. 8) and is folded as far as algebra allows:
+    head, the optimizers. The embedding tables of equal width become one
+    (`easq_keras.layers.packed_embedding`). The LoRA delta is part of ŷ (Eq. 8) and is folded as far
+    as algebra allows:
 
     - where the backbone is linear, h = W₀x (`keras.layers.Dense` without an activation), and
       nothing reads h without the delta, into its kernel: W₀ + ΔW, and nothing is left of it;
