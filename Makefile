@@ -22,10 +22,8 @@ run: setup ## simulated logs in; pushed model, report and one ranked slate out (
 serve: setup ## serve the models that `make run` pushed, on loopback
 	$(BIN)/easq serve --model_name=easq --model_base_path="$(CURDIR)/easq_run/serving_model/easq" $(ARGS)
 
-# Files in the order of their folders: by number of tests, xdist's own order, the longest come last
-# and one process waits for the other.
 test: lint ## lint, and every test that does not take minutes
-	$(BIN)/pytest -m "not slow" -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -m "not slow" -n $(PROCESSES) --dist loadfile $(ARGS)
 
 faults: setup ## break everything on purpose: kills, full and failing disks, damaged files (20 minutes)
 	$(BIN)/pytest tests/faults tests/pipeline/online/test_kills.py $(ARGS)
