@@ -118,9 +118,11 @@ def _conduct(
 
         options = _options(given)
         try:
-            names = concerned(NAMES, options) if name == "all" else [name]
-            for each in names:
-                experiment(each).blocks(options)
+            if name == "all":
+                names = concerned(NAMES, options)
+            else:
+                experiment(name).blocks(options)
+                names = [name]
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         # Compiling takes far longer than what a quick run trains.

@@ -155,7 +155,11 @@ def scoring_model(model: EMER) -> ScoringModel:
     delta, delta_weights = (None, []) if lora is None or merged is not None else _folded(lora)
     embedding, tables = _packed(model.embedding)
     delta_embedding, delta_tables = (None, []) if own is None else _packed(own)
-    base_tower = None if towers.base is None else _unbuilt_copy(towers.base)
+    base_tower, base_weights = (
+        (None, [])
+        if towers.base is None
+        else (_unbuilt_copy(towers.base), towers.base.get_weights())
+    )
     scorer = ScoringModel(
         embedding,
         _unbuilt_copy(model.backbone),
@@ -172,8 +176,8 @@ def scoring_model(model: EMER) -> ScoringModel:
         delta_embedding.set_weights(delta_tables)
     scorer.backbone.set_weights(model.backbone.get_weights())
     scorer.tower.set_weights(towers.fused.get_weights())
-    if towers.base is not None and base_tower is not None:
-        base_tower.set_weights(towers.base.get_weights())
+    if base_tower is not None:
+        base_tower.set_weights(base_weights)
     if merged is not None:
         scorer.backbone.kernel.assign(merged)
     if delta is not None:

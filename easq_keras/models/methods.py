@@ -109,7 +109,7 @@ _INFOS = (
     ),
     MethodInfo(
         name="Blend",
-        about="EASQ without transfer; both scores are added when a slate is ranked.",
+        about="EMER's ŷ and EASQ's ŝ, learnt apart and added when a slate is ranked.",
         model=Blend,
         grid=(0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8),
     ),

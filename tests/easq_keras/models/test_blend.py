@@ -1,4 +1,4 @@
-"""The blend: trained like EASQ without transfer, summed when it ranks."""
+"""The blend: EMER's ŷ and EASQ's ŝ, learnt apart and summed when it ranks."""
 
 import numpy as np
 import pytest
